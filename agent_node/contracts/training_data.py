@@ -33,6 +33,8 @@ class PolicySpec:
     """components that a policy may add to its actions for the world model alone, to choose among what the model holds possible"""
     grids: Grids | None = None
     """where grids of cells are among the first components; None without grids"""
+    mask: int = 0
+    """the last so many components of the observation are the action mask, sum(actions) of them: 1 where a choice is legal; 0: no mask"""
 
 
 @dataclass

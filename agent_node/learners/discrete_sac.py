@@ -5,6 +5,9 @@
     critics: sum over k of mean weight * (Q_k(s, a) - y)^2
     policy: mean over s of sum_a pi(a|s) (alpha ln pi(a|s) - min_k Q_k(s, a))
     temperature: d ln(alpha) proportional to (target entropy - entropy of pi)
+    target entropy = share * ln(number of actions), with action masks the mean over s of share * ln(number of legal ones)
+
+All sums are over the legal actions.
 
 Averaged with neighbours: `policy` is the actor with ln(alpha); `critic` both critics and their targets (as in `double_dqn`).
 """
@@ -36,7 +39,6 @@ class DiscreteSAC(JointActionLearner):
         self.targets.vector.copy_(self.critics.vector)
         self.log_temperature = torch.tensor([log(settings.temperature)], device=self.device)
         self.temperature_gradient = torch.zeros(1, device=self.device)
-        self.target_entropy = settings.target_entropy * log(self.actions.count)
         rate, norm = settings.learning_rate, settings.max_grad_norm
         self.optimisers = {
             "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
@@ -49,12 +51,13 @@ class DiscreteSAC(JointActionLearner):
     ) -> PolicyOutput:
         """Exploring: joint actions drawn from the policy (and held random ones, where configured); else its most probable ones."""
         with torch.inference_mode():
-            logits: NDArray[np.float32] = self.policy(policy_inputs(observations, goals, self.device)).cpu().numpy()
+            inputs = policy_inputs(observations, goals, self.device)
+            logits: NDArray[np.float32] = self.actions.masked(self.policy(inputs), inputs).cpu().numpy()
         if explore:
             noise = self.random.gumbel(size=logits.shape)
             chosen = (logits + noise).argmax(axis=1)
             if rows is not None:
-                chosen = self.exploration.apply(chosen, rows, first)
+                chosen = self.exploration.apply(chosen, rows, first, self.legal(inputs))
         else:
             chosen = logits.argmax(axis=1)
         return PolicyOutput(self.actions.table[chosen])
@@ -72,14 +75,16 @@ class DiscreteSAC(JointActionLearner):
         critic_loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["critic_adam"].step()
 
-        log_pi = self.policy(state).log_softmax(dim=1)
+        log_pi = self._log_pi(state)
         pi = log_pi.exp()
         policy_loss = (batch.weight * (pi * (temperature * log_pi - q.detach().amin(dim=0))).sum(dim=1)).mean()
         policy_loss.backward()
         self.optimisers["policy_adam"].step()
 
         entropy = -(pi.detach() * log_pi.detach()).sum(dim=1).mean()
-        self.temperature_gradient[0] = entropy - self.target_entropy
+        legal = self.actions.legal(state)
+        most = log(self.actions.count) if legal is None else legal.sum(dim=1).log().mean()
+        self.temperature_gradient[0] = entropy - self.settings.target_entropy * most
         self.optimisers["temperature_adam"].step()
 
         self.targets.vector.lerp_(self.critics.vector, self.settings.tau)
@@ -92,6 +97,10 @@ class DiscreteSAC(JointActionLearner):
             "temperature": temperature.item(),
         }
 
+    def _log_pi(self, state: torch.Tensor) -> torch.Tensor:
+        """ln pi(a|s) `[B, choices]`, about -1e9 for illegal actions."""
+        return self.actions.masked(self.policy(state), state).log_softmax(dim=1)
+
     def _taken(self, q: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Q_k(s, a) `[2, B]` of the batch's actions, from `q[2, B, choices]`."""
         return q.gather(2, self.actions.index(batch.action).expand(2, -1).unsqueeze(2)).squeeze(2)
@@ -103,7 +112,7 @@ class DiscreteSAC(JointActionLearner):
     def _target(self, batch: Batch) -> torch.Tensor:
         next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
         with torch.no_grad():
-            log_pi = self.policy(next_state).log_softmax(dim=1)
+            log_pi = self._log_pi(next_state)
             next_q = self.targets(next_state.expand(2, -1, -1)).amin(dim=0)
             next_value = (log_pi.exp() * (next_q - self.log_temperature.exp() * log_pi)).sum(dim=1)
             target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
@@ -111,7 +120,7 @@ class DiscreteSAC(JointActionLearner):
 
     def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """pi(a|s)."""
-        probability: torch.Tensor = self.policy(state).softmax(dim=1).gather(1, action.unsqueeze(1)).squeeze(1)
+        probability: torch.Tensor = self.actions.masked(self.policy(state), state).softmax(dim=1).gather(1, action.unsqueeze(1)).squeeze(1)
         return probability
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:

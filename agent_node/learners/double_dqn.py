@@ -1,6 +1,7 @@
 """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461).
 
     y = clamp(r + discount * (1 - terminated) * Q_target(s', argmax_a Q(s', a, g), g), value_range)      value_range null: not clamped
+        argmax over the legal actions of s'
     loss = mean over the batch of weight * (Q(s, a, g) - y)^2
     target <- target + tau * (online - target)        after every update
 
@@ -46,9 +47,10 @@ class DoubleDQN(JointActionLearner):
         arXiv 1803.05407)."""
         network = self.online if explore else self.target
         with torch.inference_mode():
-            chosen: NDArray[np.int64] = network(policy_inputs(observations, goals, self.device)).argmax(dim=1).cpu().numpy()
+            inputs = policy_inputs(observations, goals, self.device)
+            chosen: NDArray[np.int64] = self.actions.masked(network(inputs), inputs).argmax(dim=1).cpu().numpy()
         if explore and rows is not None:
-            chosen = self.exploration.apply(chosen, rows, first)
+            chosen = self.exploration.apply(chosen, rows, first, self.legal(inputs))
         return PolicyOutput(self.actions.table[chosen])
 
     def learn(self, batch: Batch) -> Metrics:
@@ -82,14 +84,14 @@ class DoubleDQN(JointActionLearner):
     def _unclamped_target(self, batch: Batch) -> torch.Tensor:
         next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
         with torch.no_grad():
-            best = self.online(next_state).argmax(dim=1, keepdim=True)
+            best = self.actions.masked(self.online(next_state), next_state).argmax(dim=1, keepdim=True)
             next_value = self.target(next_state).gather(1, best).squeeze(1)
             target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
         return target
 
     def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """1 for the greedy action, 0 for others."""
-        greedy: torch.Tensor = self.online(state).argmax(dim=1)
+        greedy: torch.Tensor = self.actions.masked(self.online(state), state).argmax(dim=1)
         return (action == greedy).float()
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:

@@ -71,7 +71,8 @@ class IMPALA(FlatComponent, Learner):
         with. Evaluated (`explore` false) by `settings.evaluation`: drawn too, by a generator of their own, or the likeliest ones."""
         extras: dict[str, NDArray[np.float32]] = {}
         with torch.inference_mode():
-            values = self.network.trunk(policy_inputs(observations, goals, self.device))
+            inputs = policy_inputs(observations, goals, self.device)
+            values = self.network.trunk(inputs)
             if self.settings.lstm_layers:
                 state = np.zeros((len(values), self._memory.shape[1]), np.float32) if rows is None else self._memory[rows]
                 state[first] = 0.0
@@ -80,7 +81,7 @@ class IMPALA(FlatComponent, Learner):
                     self._memory[rows] = following.cpu().numpy()
                 if explore:
                     extras["memory"] = state
-            distribution = self.head.parameters(self.network.policy(values))
+            distribution = self.head.parameters(self.network.policy(values), inputs)
             if explore or self.settings.evaluation == "sample":
                 actions = self.head.sample(distribution, self._explore if explore else self._evaluate)
             else:
@@ -119,7 +120,7 @@ class IMPALA(FlatComponent, Learner):
         last = torch.cat([batch.next_observation[-1:, copies], next_goal[-1:, copies]], dim=2)
         memory = batch.extras["memory"][0, copies] if settings.lstm_layers else None
         outputs, values = self.network.unroll(torch.cat([observed, last]), memory, torch.cat([begins, torch.zeros_like(begins[:1])]))
-        distribution = self.head.parameters(outputs[: steps * width])
+        distribution = self.head.parameters(outputs[: steps * width], observed.flatten(0, 1))
         log_probability = self.head.log_probability(distribution, batch.action[:, copies].flatten(0, 1)).view(steps, width)
         entropy = self.head.entropy(distribution).view(steps, width)
         value = values.view(steps + 1, width)

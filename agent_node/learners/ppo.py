@@ -65,7 +65,8 @@ class PPO(FlatComponent, Learner):
         """Actions drawn from the policy, with their `log_probability[n]`. Evaluated (`explore` false) by `settings.evaluation`: drawn too,
         by a generator of their own, or the likeliest ones."""
         with torch.inference_mode():
-            distribution = self.head.parameters(self.policy(policy_inputs(observations, goals, self.device)))
+            inputs = policy_inputs(observations, goals, self.device)
+            distribution = self.head.parameters(self.policy(inputs), inputs)
             if explore or self.settings.evaluation == "sample":
                 actions = self.head.sample(distribution, self._explore if explore else self._evaluate)
             else:
@@ -102,7 +103,7 @@ class PPO(FlatComponent, Learner):
         explained = 1 - (target - value).var() / target.var().clamp_min(1e-12)
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         with torch.no_grad():
-            before = self.head.parameters(self.policy(inputs))
+            before = self.head.parameters(self.policy(inputs), inputs)
 
         share = remaining(self.frames, self.settings.decay_steps)
         epochs, seen = self._epochs((inputs, action, behaviour, advantage, target, before), share)
@@ -157,7 +158,7 @@ class PPO(FlatComponent, Learner):
         before: torch.Tensor,
     ) -> torch.Tensor:
         settings = self.settings
-        distribution = self.head.parameters(self.policy(inputs))
+        distribution = self.head.parameters(self.policy(inputs), inputs)
         ratio = (self.head.log_probability(distribution, action) - behaviour).exp()
         bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         policy_loss = -torch.minimum(ratio * advantage, bounded * advantage).mean()

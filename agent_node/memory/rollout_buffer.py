@@ -1,4 +1,9 @@
-"""The newest steps of all K copies in order of time, for learners that take each transition once."""
+"""The newest steps of all K copies in order of time, for learners that take each transition once.
+
+Where agents take turns, ticks at which the agent waits are no steps. The rows of each copy are then moved together, so that row t + 1 is
+the agent's next turn, or the end of its part; behind them stand rows of weight 0. A step that is not complete when a rollout is begins the
+next one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ LEAST_SHARE = 0.05
 
 @dataclass
 class Rollout:
-    """T consecutive steps of K environment copies, in order of time."""
+    """T consecutive steps of K environment copies, in order of time; T is `steps` of the buffer, or less where agents take turns."""
 
     features: NDArray[np.float32]
     """`[T + 1, K, F]`: row t + 1 is what followed the action of row t"""
@@ -37,7 +42,8 @@ class Rollout:
 class RolloutBuffer(Component):
     """Collects `steps` ticks of `copies` copies: at every tick `add`, then `acted`; `take` returns a rollout once it is complete.
 
-    `late`: what a step was worth may become known one tick after what followed it (`amend`); rollouts then wait for that tick.
+    `late`: what a step was worth may become known one tick after what followed it (`amend`); rollouts then wait for that tick. That is not
+    supported where agents take turns.
     """
 
     def __init__(
@@ -52,6 +58,11 @@ class RolloutBuffer(Component):
         self._counts = np.zeros((steps, copies), np.float32)
         self._first = np.zeros((steps, copies), np.float32)
         self._extras: dict[str, NDArray[np.float32]] = {}
+        self._own = np.zeros((steps + 1, copies), bool)
+        """rows that are no ticks of waiting"""
+        self._turn = np.zeros(copies, np.int64)
+        """row of the newest turn in each copy"""
+        self._waiting = np.zeros(copies, bool)
         self._at = 0
         self._open = False
         self._late = late
@@ -79,41 +90,75 @@ class RolloutBuffer(Component):
         the outcome of the last actions is unknown, and they do not count."""
         if self._waits is not None:
             self._whole, self._waits = self._waits, None
+        self._waiting = waiting = (flags & Flag.WAITING) != 0
+        own = np.flatnonzero(~waiting)
         if self._open:
-            at = self._at
+            at, step = self._at, self._turn[own]
             known = (flags & Flag.MEMBER) != 0
             known &= (flags & (Flag.FIRST | Flag.PARKED | Flag.SUBSTITUTED | Flag.EVALUATION)) == 0
-            self._counts[at] *= known & continuous
-            self._reward[at] = reward
-            self._terminated[at] = (flags & Flag.TERMINATED) != 0
+            self._counts[self._turn, np.arange(self.copies)] *= (known | waiting) & continuous
+            self._reward[step, own] = reward[own]
+            self._terminated[step, own] = (flags[own] & Flag.TERMINATED) != 0
             self._at += 1
             self._open = False
             self._goal[self._at] = self._goal[at]
-        self._features[self._at] = features
+            self._own[self._at] = False
+        self._own[self._at, own] = True
+        self._turn[own] = self._at
+        self._features[self._at, own] = features[own]
         if goals is not None:
             self._goal[self._at] = goals
         if self._at == self.steps:
             self._complete()
 
     def _complete(self) -> None:
-        """Set the rollout aside; the next one begins with the features that ended it."""
-        if self._counts.mean() >= LEAST_SHARE:
-            whole = Rollout(
-                features=self._features.copy(),
-                goal=self._goal.copy(),
-                action=self._action.copy(),
-                reward=self._reward.copy(),
-                terminated=self._terminated.copy(),
-                counts=self._counts.copy(),
-                first=self._first.copy(),
-                extras={name: values.copy() for name, values in self._extras.items()},
-            )
+        """Set the rollout aside; the next one begins with the features that ended it, or with the last turn of an agent that waits."""
+        whole = self._collected() if self._own.all() else self._turns_collected()
+        if whole.counts.sum() >= LEAST_SHARE * max(1, np.count_nonzero(self._own[:-1])):
             if self._late:
                 self._waits = whole
             else:
                 self._whole = whole
-        self._features[0], self._goal[0] = self._features[-1], self._goal[-1]
+        copies = np.arange(self.copies)
+        self._features[0], self._goal[0] = self._features[self._turn, copies], self._goal[-1]
+        held = np.flatnonzero(self._turn < self.steps)
+        for values in (self._action, self._reward, self._terminated, self._counts, self._first, *self._extras.values()):
+            values[0, held] = values[self._turn[held], held]
+        self._own[0] = self._own.any(axis=0)
+        self._turn[:] = 0
         self._at = 0
+
+    def _collected(self) -> Rollout:
+        return Rollout(
+            features=self._features.copy(),
+            goal=self._goal.copy(),
+            action=self._action.copy(),
+            reward=self._reward.copy(),
+            terminated=self._terminated.copy(),
+            counts=self._counts.copy(),
+            first=self._first.copy(),
+            extras={name: values.copy() for name, values in self._extras.items()},
+        )
+
+    def _turns_collected(self) -> Rollout:
+        """The rows at which the agent does not wait, copy by copy; as many as the copy with the most of them has. Behind the last row of a
+        copy it stands again, with weight 0."""
+        turns = self._own.sum(axis=0)
+        steps, copies = max(1, int(turns.max()) - 1), np.arange(self.copies)
+        place = np.arange(steps + 1)[:, None]
+        order = np.argsort(~self._own, axis=0, kind="stable")
+        rows = np.take_along_axis(order, np.minimum(place, np.maximum(turns - 1, 0)), axis=0)
+        at = np.minimum(rows[:-1], self.steps - 1)
+        return Rollout(
+            features=self._features[rows, copies],
+            goal=self._goal[rows, copies],
+            action=self._action[at, copies],
+            reward=self._reward[at, copies],
+            terminated=self._terminated[at, copies],
+            counts=self._counts[at, copies] * (place[:-1] < turns - 1),
+            first=self._first[at, copies] * (place[:-1] < turns),
+            extras={name: values[at, copies] for name, values in self._extras.items()},
+        )
 
     def take(self) -> Rollout | None:
         """The newest complete rollout; None until one is complete. Each rollout is returned once."""
@@ -123,9 +168,9 @@ class RolloutBuffer(Component):
     def acted(self, rows: NDArray[np.int64], goals: Array, choice: PolicyOutput, first: NDArray[np.bool_]) -> None:
         """The agent acts in training in the copies `rows` `[n]`, for `goals[n]`; `first[n]`: an episode begins there. In the others its
         steps do not count."""
-        at = self._at
-        self._counts[at] = 0
-        self._first[at] = 0
+        at, fresh = self._at, np.flatnonzero(~self._waiting)
+        self._counts[at, fresh] = 0
+        self._first[at, fresh] = 0
         self._counts[at, rows] = 1
         self._first[at, rows] = first
         self._goal[at, rows] = goals

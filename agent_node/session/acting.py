@@ -24,13 +24,21 @@ from protocols.spaces.goal_space import NO_GOAL, GoalSpace
 from protocols.spaces.layout import Layout
 
 Array = NDArray[Any]
+_NOT_PLAYED = np.uint16(Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER | Flag.WAITING)
+"""flags of rows in which no action counts"""
+
+
+def _column(rows: NDArray[np.bool_], values: Array) -> Array:
+    """`rows[K]` in a shape that multiplies `values[K, ...]`."""
+    return rows.reshape(-1, *[1] * (values.ndim - 1))
 
 
 class EpisodeRecorder:
     """Turns the ticks of K copies into finished episodes. Copies whose first tick it has not seen are left out.
 
     Step t is the action that leads from observation t to observation t + 1. An agent's own part has T steps; the episode may go on without
-    it (`length` steps in all), and what its parked body touches until the end still counts for its partners.
+    it (`length` steps in all), and what its parked body touches until the end still counts for its partners. Ticks at which the agent
+    waits for its turn are no steps: observation t + 1 is that of its next turn, or the last one.
     """
 
     def __init__(self, copies: int, features: Features, space: GoalSpace | None = None) -> None:
@@ -67,7 +75,7 @@ class EpisodeRecorder:
         first = member & ((flags & Flag.FIRST) != 0)
         self._number[~member | (~first & (self._number != episode))] = -1
         going = self._number >= 0
-        going &= ~first
+        going &= ~first & ((flags & Flag.WAITING) == 0)
         acting = np.flatnonzero(going & ((flags & Flag.PARKED) == 0))
         self._length[going] += 1
         self._own[acting] += 1
@@ -186,9 +194,11 @@ class Actor:
     def _act(self, features: Array, flags: NDArray[np.uint16], goal: Array | None, answer: bool) -> Array:
         size, discrete = self._components.features.action_size, self._components.features.discrete
         actions = np.zeros((self._copies, size), np.int32 if discrete else np.float32)
-        playing = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER)) == 0)
+        playing = ((flags & Flag.MEMBER) != 0) & ((flags & _NOT_PLAYED) == 0)
         evaluating = (flags & Flag.EVALUATION) != 0
-        self._extras = {}
+        waiting = (flags & Flag.WAITING) != 0
+        # What was noted at an agent's own turn belongs to the step that ends at its next one.
+        self._extras = {name: values * _column(waiting, values) for name, values in self._extras.items()} if waiting.any() else {}
         if not answer and self._rollout is None:
             return actions  # learners from rollouts record each step, and may be recurrent
         for rows, explore in ((np.flatnonzero(playing & ~evaluating), True), (np.flatnonzero(playing & evaluating), False)):

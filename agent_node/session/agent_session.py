@@ -57,7 +57,7 @@ class AgentMetrics:
 
     def observed(self, flags: NDArray[np.uint16]) -> None:
         """A tick: count the own steps, and those in which the stand-in acted."""
-        acted = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.PARKED | Flag.FIRST)) == 0)
+        acted = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.PARKED | Flag.FIRST | Flag.WAITING)) == 0)
         steps = int(np.count_nonzero(acted))
         self.steps += steps
         self._new_steps += steps

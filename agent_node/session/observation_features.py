@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from agent_node.contracts import Array, PolicySpec
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.action_masks import LEGAL
 from protocols.spaces.grid_space import AGENT, Grids
 from protocols.spaces.layout import Layout
 
@@ -35,9 +36,12 @@ class Features:
     divided by 10, the largest code). Its features are, in this
     order: linear components, scaled to [-1, 1] where the layout has their bounds, each of the C circular ones replaced by its sine; the C
     cosines; then the H - 1 changes between the observations, oldest first, D components each (circular: wrapped radians; linear: in the
-    same scale, times 10); last, for k < `frequencies` = F, sin(2^k pi x) and cos(2^k pi x) of the B newest components x with bounds
+    same scale, times 10); then, for k < `frequencies` = F, sin(2^k pi x) and cos(2^k pi x) of the B newest components x with bounds
     (positional encoding: Tancik et al., arXiv 2006.10739). In all D + C + (H - 1) D + 2 F B. `ConfigurationError` for frequencies where
     nothing has bounds.
+
+    With an action mask of M numbers (`mask`) the last M components of a raw observation are it. Features begin with those of the other
+    D - M components, and end with the newest mask as it is: (D - M) + C + (H - 1) (D - M) + 2 F B + M.
     """
 
     def __init__(self, layout: Layout, history: int, frequencies: int = 0) -> None:
@@ -52,6 +56,13 @@ class Features:
             self._block = max(1, -(-max(shape[0], shape[1]) // LARGEST_SIDE))
             shape = (shape[0] // self._block, shape[1] // self._block, shape[2])
         self.size = int(np.prod(shape, dtype=np.int64))
+        self.mask = layout.mask_size
+        if self.mask and (self.dtype is np.uint8 or not 0 < self.mask < self.size):
+            raise ConfigurationError(
+                f"an action mask of {self.mask} numbers has no place behind an observation {layout.dtype}{layout.shape}"
+            )
+        self._seen = seen = self.size - self.mask
+        """components that are observed, without the mask"""
         circular = np.zeros(self.size, bool)
         self.bounds: NDArray[np.float64] = np.zeros((self.size, 2))
         """least and largest value of each component; equal where the layout has none"""
@@ -67,13 +78,14 @@ class Features:
         self.action_size = len(layout.actions) or len(layout.low)
         low, high = self.bounds.T
         bounded = low < high
+        bounded[seen:] = False
         self._waves = np.flatnonzero(bounded)
         self._frequencies = (np.pi * 2.0 ** np.arange(frequencies)).astype(np.float32)
         if frequencies and not self._waves.size:
             raise ConfigurationError("agents.frequencies: this environment has no bounds of its observations; write 0")
-        self.enclosed = self.dtype is np.float32 and bool((bounded | circular).all())
+        self.enclosed = self.dtype is np.float32 and bool((bounded | circular)[:seen].all())
         """whether each component has bounds or is an angle"""
-        self.width = history * self.size + self._angles.size + 2 * frequencies * self._waves.size
+        self.width = history * seen + self._angles.size + 2 * frequencies * self._waves.size + self.mask
         self._middle = ((low + high) / 2).astype(np.float32)
         self._scale = np.where(bounded, 2 / np.where(bounded, high - low, 1), 1).astype(np.float32)
         self._gain = np.where(circular, 1.0, LINEAR_GAIN * self._scale).astype(np.float32)
@@ -83,7 +95,7 @@ class Features:
     def policy_spec(self, goal_length: int = 0) -> PolicySpec:
         """What learners and models are built for."""
         low, high = tuple(self.layout.low), tuple(self.layout.high)
-        return PolicySpec((self.width,), goal_length, tuple(self.layout.actions), low, high, grids=self.grids)
+        return PolicySpec((self.width,), goal_length, tuple(self.layout.actions), low, high, grids=self.grids, mask=self.mask)
 
     def flatten(self, observation: Array) -> Array:
         """`[n, *shape]` as it comes from the environment to raw `[n, D]`; large pictures as the means of square blocks of pixels."""
@@ -98,7 +110,8 @@ class Features:
 
     def encode(self, observation: Array) -> NDArray[np.float32]:
         """Raw `[n, H, D]`, oldest first, to features `[n, width]`."""
-        n, history, size = observation.shape
+        n, history, size = len(observation), observation.shape[1], self._seen
+        mask, observation = observation[:, -1, size:], observation[:, :, :size]
         newest = size + self._angles.size
         past = newest + (history - 1) * size
         encoded = np.empty((n, self.width), np.float32)
@@ -106,22 +119,26 @@ class Features:
             observation = np.multiply(observation, self._bytes, dtype=np.float32)
         encoded[:, :newest] = self.directions(observation[:, -1])
         if self._scaled:
-            encoded[:, :size] = (encoded[:, :size] - self._middle) * self._scale
+            encoded[:, :size] = (encoded[:, :size] - self._middle[:size]) * self._scale[:size]
         if history > 1:
             change = self.difference(observation[:, :-1], observation[:, 1:])
-            change *= self._gain
+            change *= self._gain[:size]
             encoded[:, newest:past] = change.reshape(n, (history - 1) * size)
         if self._frequencies.size:
             phase = (encoded[:, self._waves, None] * self._frequencies).reshape(n, -1)
-            encoded[:, past:] = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+            encoded[:, past : self.width - self.mask] = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+        if self.mask:
+            encoded[:, -self.mask :] = mask
         return encoded
 
     def sample_uniform(self, n: int, random: np.random.Generator) -> NDArray[np.float32]:
-        """Raw `[n, H, D]`, uniform over all that can be observed, at rest. `ValueError` where that has no bounds (`enclosed`)."""
+        """Raw `[n, H, D]`, uniform over all that can be observed, at rest; all choices are legal. `ValueError` where that has no bounds
+        (`enclosed`)."""
         if not self.enclosed:
             raise ValueError("what can be observed has no bounds")
         low, high = np.where(self.circular, -np.pi, self.bounds[:, 0]), np.where(self.circular, np.pi, self.bounds[:, 1])
         places = random.uniform(low, high, (n, self.size)).astype(np.float32)
+        places[:, self._seen :] = 1.0
         return np.repeat(places[:, None], self.history, axis=1)
 
     def directions(self, observation: Array) -> Array:
@@ -142,7 +159,7 @@ class Features:
 
     def follow(self, last: Array, change: Array) -> NDArray[np.float32]:
         """Inverse of `difference`: raw `last[n, D]` changed by `change[n, D]`, circular components wrapped, others kept within the bounds
-        of the layout, pictures in 0..255."""
+        of the layout, pictures in 0..255, the action mask rounded to 0 or 1."""
         following = np.add(last, change, dtype=np.float32)
         if self._angles.size:
             following[..., self._angles] = wrap(following[..., self._angles])
@@ -150,6 +167,8 @@ class Features:
             np.clip(following, 0, 255, out=following)
         elif self._scaled:
             np.clip(following, *self._limits, out=following)
+        if self.mask:
+            following[..., self._seen :] = following[..., self._seen :] > LEGAL
         return following
 
     def relative_error(self, last: Array, following: Array, predicted: Array) -> float:
@@ -171,10 +190,14 @@ class HistoryStack:
         self._filled = np.zeros(copies, bool)
 
     def push(self, observation: Array, flags: NDArray[np.uint16]) -> Array:
-        """Take a tick's raw `observation[K, D]` and flags; returns `[K, H, D]`, oldest first, valid until the next call."""
+        """Take a tick's raw `observation[K, D]` and flags; returns `[K, H, D]`, oldest first, valid until the next call. Rows in which the
+        agent waits for its turn stay as they are."""
         fresh = ((flags & Flag.FIRST) != 0) | ~self._filled
+        waiting = (flags & Flag.WAITING) != 0
+        held = self._stack[waiting]
         self._stack[:, :-1] = self._stack[:, 1:]
         self._stack[:, -1] = observation
+        self._stack[waiting] = held
         self._stack[fresh] = observation[fresh, None]
         self._filled[:] = True
         return self._stack

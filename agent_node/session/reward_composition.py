@@ -19,8 +19,9 @@ from protocols.conversations.stepping.stepping_messages import Flag
 
 _MEMBER, _FIRST = int(Flag.MEMBER), int(Flag.FIRST)
 _NOT_PLAYED = int(Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER | Flag.EVALUATION)
+_WAITING = int(Flag.WAITING)
 _ENDED = int(Flag.TERMINATED | Flag.OVER)
-_UNKNOWN = int(Flag.FIRST | Flag.PARKED | Flag.EVALUATION)
+_UNKNOWN = int(Flag.FIRST | Flag.PARKED | Flag.EVALUATION | Flag.WAITING)
 
 
 @dataclass
@@ -77,9 +78,19 @@ class RewardComposition(Component):
         self._steps += len(steps)
         if restart is not None:
             flags = (flags | restart * np.uint16(_ENDED)).astype(np.uint16)
-        self._seen = raw.copy(), features, flags.copy()
+        self._seen = self._turns(raw.copy(), features, flags.copy(), continuous)
         self._extrinsic, self._intrinsic = reward.copy(), intrinsic
         return ComposedReward(self._shaped(reward, intrinsic), late, goals, flags, restart)
+
+    def _turns(self, raw: Array, features: Array, flags: NDArray[np.uint16], continuous: bool) -> tuple[Array, Array, NDArray[np.uint16]]:
+        """What was observed, and the flags: of this tick, and where the agent waits of its last turn, from which its step leads to the next
+        one. After missed ticks that step is not known."""
+        waiting = np.flatnonzero(flags & _WAITING)
+        if len(waiting) and self._seen is not None:
+            features = features.copy()
+            raw[waiting], features[waiting], flags[waiting] = (array[waiting] for array in self._seen)
+            flags[waiting] *= continuous
+        return raw, features, flags
 
     def _trained(self, flags: NDArray[np.uint16], continuous: bool) -> NDArray[np.int64]:
         """Rows in which the agent made a step in training."""

@@ -10,7 +10,8 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from env_server.adapters.observation_flattening import short_name
-from env_server.adapters.space_translation import Translation, translate
+from env_server.adapters.parallel_conversions import TurnBasedParallel
+from env_server.adapters.space_translation import MASK, Translation, mask_vector, observes_mask, translate
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
 from env_server.environments.environment_factory import problem
 from env_server.environments.episode_schedule import HoldableCopies, episode_generator
@@ -18,13 +19,16 @@ from env_server.goals.achieved_goals import AchievedGoals
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
+from protocols.spaces.action_masks import legal_choices
 
 _MEMBER, _FIRST, _OVER, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.OVER), int(Flag.PARKED)
 _TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED), int(Flag.EVALUATION)
+_WAITING = int(Flag.WAITING)
 
 
-def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translation]:
-    """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`."""
+def translations(environment: Any, agents: Sequence[str], masks: Mapping[Any, int] | None = None) -> dict[str, Translation]:
+    """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`. `masks`:
+    what `masks_in_infos` returns."""
     possible = getattr(environment, "possible_agents", None)
     if not possible:
         raise ConfigurationError("the environment does not list its agents: give it the attribute possible_agents")
@@ -36,10 +40,27 @@ def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translati
             "agents",
             "count",
         )
-    return {
-        agent: translate(f"{agent} ({name})", environment.observation_space(name), environment.action_space(name))
-        for agent, name in zip(agents, possible, strict=True)
-    }
+    table = {}
+    for agent, name in zip(agents, possible, strict=True):
+        who, seen, done = f"{agent} ({name})", environment.observation_space(name), environment.action_space(name)
+        table[agent] = translate(who, seen, done, mask_in_info=bool(masks))
+        size, choices = (masks or {}).get(name), table[agent].layout.mask_size
+        if size is not None and choices and not observes_mask(seen) and size != choices:
+            text = f"the info of {who} has an {MASK} of {size} numbers, and its actions have {choices} choices"
+            raise ConfigurationError(f"{text}: give one number for each choice")
+    return table
+
+
+def masks_in_infos(environment: Any, seed: int) -> dict[Any, int]:
+    """Sizes of the action masks in the infos of a reset with that seed, by the environment's agents; empty where observations have the
+    masks, and where no actions are discrete."""
+    possible = getattr(environment, "possible_agents", None) or []
+    if any(observes_mask(environment.observation_space(name)) for name in possible):
+        return {}
+    if all(isinstance(environment.action_space(name), Box) for name in possible):
+        return {}
+    _, infos = environment.reset(seed=seed)
+    return {name: mask_vector(info[MASK]).size for name, info in infos.items() if info.get(MASK) is not None}
 
 
 def _flattened(environment: Any, agents: Sequence[str]) -> dict[str, str]:
@@ -60,14 +81,16 @@ class _AgentSlot:
         self.length = [0] * copies
         self.active = [False] * copies
         self.joined = [False] * copies
+        self.begun = [False] * copies
+        """the agent has been on turn in the episode (always, where agents act simultaneously)"""
         self.actions: list[Any] = [translation.null] * copies
         self.reward = [0.0] * copies
         self.flags = [0] * copies
         self.achieved: Array | None = None
         self.desired: Array | None = None
 
-    def see(self, copy: int, observation: Any) -> None:
-        self.observation[copy] = observation if self.encode is None else self.encode(observation)
+    def see(self, copy: int, observation: Any, info: Mapping[str, Any]) -> None:
+        self.observation[copy] = observation if self.encode is None else self.encode(observation, info)
 
     def measure(self, copy: int, goals: AchievedGoals, environment: Any, observation: Any, info: Mapping[str, Any]) -> None:
         """Note what its body achieves."""
@@ -88,7 +111,11 @@ class ParallelCopies(HoldableCopies):
 
     Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
     `Flag.PARKED`, until the episode is over. Absent agents do nothing, and their episodes go on. `goals`: measures what bodies achieve;
-    `desired`: the environment sets the goals.
+    `desired`: the environment sets the goals; `masks`: of actions, in infos (`masks_in_infos`).
+
+    Where agents take turns (`TurnBasedParallel`) each step is the move of one agent; the others have `Flag.WAITING`. The flag `FIRST` of an
+    agent stands at its first turn, and each of its rewards is the sum since its turn before; what is paid before the first turn counts
+    for nothing.
     """
 
     def __init__(
@@ -99,13 +126,14 @@ class ParallelCopies(HoldableCopies):
         seed: int = 0,
         goals: AchievedGoals | None = None,
         desired: bool = False,
+        masks: Mapping[Any, int] | None = None,
     ) -> None:
         self._goals, self._desired = goals, desired
         self._environments: list[Any] = []
         try:
             for _ in range(copies):
                 self._environments.append(make())
-            self._table = translations(self._environments[0], agents)
+            self._table = translations(self._environments[0], agents, masks)
             self.flattened = _flattened(self._environments[0], agents)
         except BaseException:
             self.close()
@@ -124,7 +152,7 @@ class ParallelCopies(HoldableCopies):
         """One step of every copy, or its reset where the last tick ended its episode."""
         for seat in self._seats:
             given = actions.get(seat.agent)
-            seat.actions = [seat.translation.null] * self.copies if given is None else seat.translation.decode(given)
+            seat.actions = self._idle(seat) if given is None else seat.translation.decode(given)
             seat.reward = [0.0] * self.copies
         for copy, environment in enumerate(self._environments):
             if not self._over[copy]:
@@ -136,6 +164,14 @@ class ParallelCopies(HoldableCopies):
             else:
                 self._begin(copy, environment)
         return TickResult({seat.agent: self._batch(seat) for seat in self._seats}, self._episode.copy())
+
+    def _idle(self, seat: _AgentSlot) -> list[Any]:
+        """Actions of an agent for which none are given: the null action, or where it is masked the first legal choices."""
+        layout = seat.translation.layout
+        if not layout.mask:
+            return [seat.translation.null] * self.copies
+        choices = legal_choices(seat.observation[:, -layout.mask_size :], layout.actions)
+        return seat.translation.decode(np.stack([legal.argmax(axis=1) for legal in choices], axis=1))
 
     def _batch(self, seat: _AgentSlot) -> AgentBatch:
         achieved = desired = None
@@ -153,13 +189,15 @@ class ParallelCopies(HoldableCopies):
         self._steps[copy] = 0
         seed = int(episode_generator(self._seed, episode, Stream.ENVIRONMENT).integers(2**31))
         observations, infos = environment.reset(seed=seed)
+        turns = isinstance(environment, TurnBasedParallel)
         for seat in self._seats:
-            here = seat.name in observations
+            here = seat.name in (environment.agents if turns else observations)
             seat.active[copy] = seat.joined[copy] = here
+            seat.begun[copy] = begins = here and seat.name in observations
             seat.total[copy], seat.length[copy] = 0.0, 0
-            seat.flags[copy] = self._base[copy] | _FIRST if here else 0
-            if here:
-                seat.see(copy, observations[seat.name])
+            seat.flags[copy] = self._base[copy] | (_FIRST if begins else _WAITING) if here else 0
+            if begins:
+                seat.see(copy, observations[seat.name], infos.get(seat.name, {}))
                 self._measure(copy, seat, environment, observations, infos)
                 if self._goals is not None and self._desired:
                     seat.accept(copy, self._goals.desired(infos.get(seat.name, {})))
@@ -176,7 +214,7 @@ class ParallelCopies(HoldableCopies):
             {seat.name: seat.actions[copy] for seat in seats if seat.active[copy]}
         )
         self._steps[copy] += 1
-        left = environment.agents
+        left, turns = environment.agents, isinstance(environment, TurnBasedParallel)
         base, over = self._base[copy], 0 if left else _OVER
         for seat in seats:
             name = seat.name
@@ -184,14 +222,22 @@ class ParallelCopies(HoldableCopies):
                 flags = (base | _PARKED) if seat.joined[copy] else 0
                 if name in left:  # an agent enters, or returns, in the middle of an episode
                     seat.active[copy] = seat.joined[copy] = True
-                    seat.see(copy, observations[name])
-                    flags = base | _FIRST
+                    seat.begun[copy] = name in observations
+                    if seat.begun[copy]:
+                        seat.see(copy, observations[name], infos.get(name, {}))
+                    flags = base | (_FIRST if seat.begun[copy] else _WAITING)
                 seat.flags[copy] = flags | over if flags else 0
                 continue
             flags = base | over
             if name in observations:
-                seat.see(copy, observations[name])
+                seat.see(copy, observations[name], infos.get(name, {}))
                 self._measure(copy, seat, environment, observations, infos)
+                if not seat.begun[copy] and name in left:
+                    flags |= _FIRST
+                    rewards = {**rewards, name: 0.0}
+                seat.begun[copy] = True
+            elif turns and name in left:
+                flags |= _WAITING
             seat.reward[copy] = reward = float(rewards.get(name, 0.0))
             seat.total[copy] += reward
             if name not in left:

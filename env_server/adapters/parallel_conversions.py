@@ -1,4 +1,4 @@
-"""Conversions to PettingZoo's Parallel API: AEC environments, in which agents take turns, Gymnasium environments with one agent, and
+"""Conversions to PettingZoo's Parallel API: AEC environments, whose agents act in turns, Gymnasium environments with one agent, and
 dictionary observations in the form of Gymnasium-Robotics (`observation`, `achieved_goal`, `desired_goal`)."""
 
 from __future__ import annotations
@@ -10,21 +10,55 @@ from pettingzoo.utils import BaseParallelWrapper
 from pettingzoo.utils.conversions import aec_to_parallel
 
 from env_server.goals.achieved_goals import ACHIEVED, DESIRED
-from protocols.runtime.errors import ConfigurationError
 
 AGENT = "agent_0"
 OBSERVATION = "observation"
 
 
 def parallel_from_aec(environment: Any) -> Any:
-    """The same environment with the Parallel API; `ConfigurationError` for games that are played in strict turns."""
-    if not environment.metadata.get("is_parallelizable", False):
-        name = environment.metadata.get("name", type(environment).__name__)
-        environment.close()
-        raise ConfigurationError(
-            f"{name} is played in strict turns (its metadata have no is_parallelizable: True): agents cannot act simultaneously in it"
-        )
-    return aec_to_parallel(environment)
+    """The same environment with the Parallel API: all agents act simultaneously where its metadata have `is_parallelizable: True`, else
+    in turns."""
+    parallelizable = environment.metadata.get("is_parallelizable", False)
+    return aec_to_parallel(environment) if parallelizable else TurnBasedParallel(environment)
+
+
+class TurnBasedParallel(BaseParallelWrapper[Any, Any, Any]):  # type: ignore[misc]
+    """An AEC environment, `env`, whose agents take turns. A step is the move of the agent that is on turn; actions of others are ignored.
+
+    Results hold the agent that is on turn next, and those whose part has ended: what `last()` returns for them, with the reward that was
+    summed since their own turn before. All other `agents` wait.
+    """
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self.possible_agents = list(environment.possible_agents)
+        self.agents: list[Any] = []
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        """Observation and info of the agent that begins."""
+        self.env.reset(seed=seed, options=options)
+        observations, _, _, _, infos = self._next()
+        return observations, infos
+
+    def step(self, actions: dict[Any, Any]) -> tuple[dict[Any, Any], dict[Any, float], dict[Any, bool], dict[Any, bool], dict[Any, Any]]:
+        """The move of the agent on turn."""
+        self.env.step(actions[self.env.agent_selection])
+        return self._next()
+
+    def _next(self) -> tuple[dict[Any, Any], dict[Any, float], dict[Any, bool], dict[Any, bool], dict[Any, Any]]:
+        """Take the agents whose part has ended out of the game, until one is on turn that plays."""
+        results: tuple[dict[Any, Any], ...] = ({}, {}, {}, {}, {})
+        while self.env.agents:
+            agent = self.env.agent_selection
+            observation, reward, terminated, truncated, info = self.env.last()
+            for found, value in zip(results, (observation, float(reward), bool(terminated), bool(truncated), info), strict=True):
+                found[agent] = value
+            if not (terminated or truncated):
+                break
+            self.env.step(None)
+        self.agents = list(self.env.agents)
+        observations, rewards, terminations, truncations, infos = results
+        return observations, rewards, terminations, truncations, infos
 
 
 class SingleAgentParallel(BaseParallelWrapper[str, Any, Any]):  # type: ignore[misc]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from protocols.spaces.layout import Layout, ObservationField
 _MOST_FACTORS = 64
 _MOST_AXES = 256
 _BOUND = 1e12
-Encoder = Callable[[Any], Any] | None
+MASK = "action_mask"
+"""entry of dictionary observations, or of infos, with the action mask: the convention of PettingZoo and Gymnasium"""
+Encoder = Callable[[Any, Mapping[str, Any]], Any] | None
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,25 @@ class Translation:
     null: Any
     """action 0 of every discrete factor, the middle of every continuous range"""
     encode: Encoder
-    """from an observation of the environment's own kind to the array of the layout; None: it is that array"""
+    """from an observation of the environment's own kind, and its info, to the array of the layout; None: the observation is that array"""
 
 
-def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[Any]) -> Translation:
-    """The layout that belongs to an agent's spaces; `ConfigurationError` for spaces that do not fit."""
-    layout, encode = _observation(agent, observation)
+def observes_mask(observation: spaces.Space[Any]) -> bool:
+    """Whether the observation is a dictionary with the entry `action_mask`."""
+    return isinstance(observation, spaces.Dict) and MASK in observation.spaces
+
+
+def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[Any], mask_in_info: bool = False) -> Translation:
+    """The layout that belongs to an agent's spaces; `ConfigurationError` for spaces that do not fit.
+
+    An action mask stands behind the observation, which becomes a vector of f4. It is the entry `action_mask` of the observation, or with
+    `mask_in_info` that of infos (all ones where an info has none): for Discrete(n) n numbers, for MultiDiscrete n_1 + ... + n_A, as one
+    array or as one for each factor. Continuous actions have no mask."""
+    choices = _choices(action)
+    if choices and (observes_mask(observation) or mask_in_info):
+        layout, encode = _masked(agent, observation, choices)
+    else:
+        layout, encode = _observation(agent, observation)
     if isinstance(action, spaces.Discrete):
         return _factors(agent, layout, encode, np.array(action.n), np.array(action.start), None)
     if isinstance(action, spaces.MultiDiscrete):
@@ -53,10 +68,57 @@ def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[A
     )
 
 
+def _choices(action: spaces.Space[Any]) -> int:
+    """Components of the mask of these actions: choices of all discrete factors; 0 for continuous actions."""
+    if isinstance(action, spaces.Discrete):
+        return int(action.n)
+    if isinstance(action, spaces.MultiDiscrete):
+        return int(np.sum(action.nvec))
+    return 2 * prod(action.shape) if isinstance(action, spaces.MultiBinary) else 0
+
+
+def _masked(agent: str, space: spaces.Space[Any], choices: int) -> tuple[Layout, Encoder]:
+    """(layout without actions, encoder) of a vector with the mask of so many choices at its end."""
+    inside = isinstance(space, spaces.Dict) and MASK in space.spaces
+    if isinstance(space, spaces.Dict) and inside:
+        size = _entries(space[MASK])
+        if size != choices:
+            text = f"{agent} observes an {MASK} of {size} numbers ({short_name(space[MASK])}), and its actions have {choices} choices"
+            raise ConfigurationError(f"{text}: give one number for each choice")
+        space = spaces.Dict({key: inner for key, inner in space.spaces.items() if key != MASK})
+    layout = flattened_layout(agent, space)
+    (size,) = layout.shape
+    fields = layout.fields if len(layout.fields) < MOST_FIELDS else [ObservationField("", 0, size)]
+    layout.shape, layout.mask = [size + choices], True
+    layout.fields = [*fields, ObservationField(MASK, size, choices, low=0.0, high=1.0)]
+
+    def encode(observation: Any, info: Mapping[str, Any]) -> Array:
+        encoded = np.ones(size + choices, np.float32)
+        encoded[:size] = flatten(space, observation)
+        mask = observation[MASK] if inside else info.get(MASK)
+        if mask is not None:
+            encoded[size:] = mask_vector(mask)
+        return encoded
+
+    return layout, encode
+
+
+def _entries(space: spaces.Space[Any]) -> int:
+    """Numbers in a mask of this space."""
+    if isinstance(space, spaces.Tuple):
+        return sum(map(_entries, space.spaces))
+    return prod(space.shape or ())
+
+
+def mask_vector(mask: Any) -> Array:
+    """A mask as one vector: an array, or a sequence of arrays, one for each factor."""
+    return mask.reshape(-1) if isinstance(mask, np.ndarray) else np.concatenate([np.ravel(part) for part in mask])
+
+
 def _observation(agent: str, space: spaces.Space[Any]) -> tuple[Layout, Encoder]:
     """(layout without actions, encoder): images and other bytes stay as they are, all else becomes a vector of f4."""
     if not isinstance(space, spaces.Box):
-        return flattened_layout(agent, space), partial(flatten, space)
+        return flattened_layout(agent, space), lambda observation, info: flatten(space, observation)
     if space.dtype == np.uint8:
         if len(space.shape) > 4:
             raise ConfigurationError(f"{agent} observes bytes of {len(space.shape)} axes ({short_name(space)}); at most 4 are supported")
@@ -64,7 +126,7 @@ def _observation(agent: str, space: spaces.Space[Any]) -> tuple[Layout, Encoder]
     size = int(np.prod(space.shape, dtype=int))
     if size == 0:
         raise ConfigurationError(f"{agent} observes nothing ({short_name(space)}): leave this agent out or choose another option")
-    encode = None if len(space.shape) == 1 else np.ravel
+    encode: Encoder = None if len(space.shape) == 1 else lambda observation, info: np.ravel(observation)
     if size > MOST_FIELDS:
         return Layout(shape=[size], fields=[ObservationField("", 0, size)]), encode
     return Layout(shape=[size], fields=fields_of("", 0, space.low, space.high)), encode

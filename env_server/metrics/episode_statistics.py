@@ -100,9 +100,9 @@ def _without(values: dict[str, float], *names: str) -> dict[str, float]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-_PLAYS = Flag.MEMBER | Flag.TERMINATED | Flag.TRUNCATED | Flag.PARKED | Flag.OVER | Flag.EVALUATION
+_PLAYS = Flag.MEMBER | Flag.TERMINATED | Flag.TRUNCATED | Flag.PARKED | Flag.OVER | Flag.EVALUATION | Flag.WAITING
 """of these only `MEMBER` is set where the action that follows is one of training and counts: not in an episode that is over, nor after the
-agent's part in it"""
+agent's part in it, nor at another agent's turn"""
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,8 @@ class EpisodeCounters:
         self._substituted = 0
         """those of them that a stand-in chose"""
         self._substituted_episodes = 0
+        self.illegal = 0
+        """actions of agents that their mask forbade, and that were replaced"""
         self._marked = np.zeros(0, np.int64)
         """the newest episode of each copy that is among them"""
 
@@ -281,12 +283,16 @@ class EpisodeCounters:
 
     def values(self) -> dict[str, float]:
         """Metrics since the last call, and counts since the beginning."""
-        return self.window() | {
-            "steps": float(self.steps),
-            "env.substituted": self._substituted / max(1, self._actions),
-            "episodes.substituted": float(self._substituted_episodes),
-            "episodes.peer_lost": float(self.peer_lost),
-        }
+        return (
+            self.window()
+            | {
+                "steps": float(self.steps),
+                "env.substituted": self._substituted / max(1, self._actions),
+                "episodes.substituted": float(self._substituted_episodes),
+                "episodes.peer_lost": float(self.peer_lost),
+            }
+            | ({"env.illegal_actions": float(self.illegal)} if self.illegal else {})
+        )
 
     def reported(self, now: float) -> None:
         """A report was written."""
@@ -304,6 +310,7 @@ class EpisodeCounters:
             "actions": self._actions,
             "substituted": self._substituted,
             "substituted_episodes": self._substituted_episodes,
+            "illegal": self.illegal,
             "recent": list(self._recent),
         }
 
@@ -314,4 +321,5 @@ class EpisodeCounters:
         self._next_evaluation = int(numbers["next_evaluation"])
         self._actions, self._substituted = int(numbers.get("actions", 0)), int(numbers.get("substituted", 0))
         self._substituted_episodes = int(numbers.get("substituted_episodes", 0))
+        self.illegal = int(numbers.get("illegal", 0))
         self._recent = deque(numbers.get("recent", []), maxlen=RECENT)

@@ -22,7 +22,7 @@ from env_server.environments import registry
 from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment
 from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
-from env_server.serving.actions import LateActions, checked_action, checked_restart
+from env_server.serving.actions import AppliedActions, LateActions, checked_action, checked_restart
 from env_server.serving.finite_values import FiniteValues
 from env_server.serving.run_schedule import Phase
 from env_server.settings import EnvironmentSettings, EvaluationSettings
@@ -80,6 +80,8 @@ class EnvironmentServer(ABC):
         self._period = parse_duration(configuration["metrics"]["every"])
         self._next_report = 0.0
         self._incarnations: dict[str, int] = {}
+        self._warned: set[str] = set()
+        """agents whose illegal actions were reported"""
         self._restarts: dict[str, NDArray[np.bool_]] = {}
         """copies whose episodes agents end with their actions of the open tick"""
         self._part = 0
@@ -112,7 +114,7 @@ class EnvironmentServer(ABC):
         return LONGEST_WAIT
 
     @abstractmethod
-    def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
+    def _publish_tick(self, applied: AppliedActions, now: float) -> None:
         """A tick was played: decide about the next one, and send offers and observations."""
 
     def _phase(self) -> Phase:
@@ -276,13 +278,15 @@ class EnvironmentServer(ABC):
         """Play the open tick, and open the next one. Without any agent nothing is played: episodes would begin without the agents that
         are about to join."""
         closed = self.stepping.close()
-        applied = self.late_action.complete(closed.actions, self.agents)
+        applied = self.late_action.complete(closed, self._last.agents)
+        for agent, count in applied.illegal.items():
+            self._illegal(agent, count)
         for agent in closed.late:
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.late_action)
         if closed.actions or closed.late:
             self._restart(closed)
             with self._time.spent("step"):
-                before, self._last = self._last, self.environment.step(applied)
+                before, self._last = self._last, self.environment.step(applied.actions)
                 self._finite_values.check(self._last)
             self.episode_counters.stepped(before, self._last, closed.actions)
         self._reached()
@@ -292,7 +296,7 @@ class EnvironmentServer(ABC):
             for agent in sorted(joined):
                 self._welcome(agent)
         self._count()
-        self._publish_tick(closed, applied, now)
+        self._publish_tick(applied, now)
         self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self.episode_counters.steps
 
     def _reached(self) -> None:
@@ -307,19 +311,28 @@ class EnvironmentServer(ABC):
                     self.environment.restart(agent, copies)
         self._restarts.clear()
 
-    def _send_answers(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]]) -> None:
+    def _illegal(self, agent: str, count: int) -> None:
+        """An agent has sent so many illegal actions: count them, and say so once."""
+        self.episode_counters.illegal += count
+        if agent not in self._warned:
+            self._warned.add(agent)
+            text = f"{agent} chooses actions that its action mask forbids; random legal ones stand in for them"
+            cure = "a learner of your own reads the mask at the end of its features (PolicySpec.mask)"
+            self.control.event("warning", "action.illegal", f"{text}: {cure}", agent=agent)
+
+    def _send_answers(self, applied: AppliedActions) -> None:
         """Send the result of the tick to all agents that take part."""
         with self._time.spent("send"):
             incarnations = self._present_incarnations()
             for agent in self.stepping.present:
                 batch = self._last.agents[agent]
-                flags = batch.flags | np.uint16(Flag.SUBSTITUTED) if agent in closed.late else batch.flags
+                flags = batch.flags | applied.substituted[agent] * np.uint16(Flag.SUBSTITUTED)
                 frames: dict[str, NDArray[Any]] = {
                     "observation": batch.observation,
                     "reward": batch.reward,
                     "flags": flags,
                     "episode": self._last.episode,
-                    "applied": applied[agent],
+                    "applied": applied.actions[agent],
                 }
                 if batch.achieved is not None and batch.goal is not None:
                     frames |= {"achieved": batch.achieved, "goal": batch.goal}

@@ -13,10 +13,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from env_server.serving.actions import AppliedActions
 from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.run_schedule import Phase, RunSchedule
 from env_server.serving.server_state import IntervalCheckpoints
-from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.atomic_files import kept_sizes
 from protocols.runtime.node_control import Entrance
 
@@ -70,13 +70,13 @@ class LockstepServer(EnvironmentServer):
     def _reached(self) -> None:
         """Not yet: faults go by time too, and that of the next tick begins when it is decided what that brings."""
 
-    def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
+    def _publish_tick(self, applied: AppliedActions, now: float) -> None:
         gone = self._decide()
         # Offers first: an agent that has the observation of a tick has them too.
         if self.goal_assignment is not None:
             self.goal_assignment.offer(self.clock.now())
             self.goal_assignment.enforce_deadline(self.clock.now())
-        self._send_answers(closed, applied)
+        self._send_answers(applied)
         for agent in sorted(gone):
             self._lose(agent)
         if self.run_schedule.checkpoint_due:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import CancellableEvaluation
+from env_server.serving.actions import AppliedActions
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
 from env_server.serving.server_state import ServerCounters
-from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.clock import WallClock
 from protocols.runtime.node_control import Entrance
 
@@ -60,8 +56,8 @@ class RealTimeServer(EnvironmentServer):
         until = self.stepping.due() - time.monotonic() if self.stepping.present else LONGEST_WAIT
         return min(LONGEST_WAIT, max(0.001, until))
 
-    def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
-        self._send_answers(closed, applied)
+    def _publish_tick(self, applied: AppliedActions, now: float) -> None:
+        self._send_answers(applied)
         if self.goal_assignment is not None:
             self.goal_assignment.offer(now)
 

@@ -15,6 +15,7 @@ from murmuration.testing.contract import Contract
 from murmuration.testing.goal_checks import check_goal_space
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.action_masks import draw_legal
 from protocols.spaces.layout import Layout
 
 ENDED = Flag.TERMINATED | Flag.TRUNCATED
@@ -42,9 +43,9 @@ def check_environment(
         goals: as `environment.goals`; the goal space is checked too.
         episodes_end: whether an episode must end in these steps.
 
-    Rules: layouts and arrays agree in shape and type; flags describe whole episodes, and no episode number repeats; sums of rewards equal
-    those of the finished episodes; equal seeds and actions give equal results; agents may be missing in `actions`; requested evaluations
-    are marked; returned arrays belong to the receiver. Raises `ContractError`.
+    Rules: layouts and arrays agree in shape and type; flags describe whole episodes, and no episode number repeats; agents that wait for
+    their turn get no reward; sums of rewards equal those of the finished episodes; equal seeds and actions give equal results; agents may
+    be missing in `actions`; requested evaluations are marked; returned arrays belong to the receiver. Raises `ContractError`.
     """
     names = [f"agent-{i}" for i in range(agents)]
     try:
@@ -62,8 +63,11 @@ def check_environment(
                 environment.close()
 
 
-def random_action(layout: Layout, copies: int, random: np.random.Generator) -> NDArray[Any]:
-    """Uniform actions `[copies, A]` of one agent."""
+def random_action(layout: Layout, observation: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    """Uniform actions `[copies, A]` of one agent for what it observes, `[copies, ...]`; legal ones where they are masked."""
+    copies = len(observation)
+    if layout.mask:
+        return draw_legal(observation[:, -layout.mask_size :], layout.actions, random)
     if layout.actions:
         return np.stack([random.integers(choices, size=copies) for choices in layout.actions], axis=1).astype(np.int32)
     return random.uniform(layout.low, layout.high, (copies, len(layout.low))).astype(np.float32)
@@ -101,7 +105,10 @@ class _EnvironmentCheck(Contract):
         self.result(result)
         random = np.random.default_rng(0)
         for number in range(self.steps):
-            actions = {agent: random_action(self.layouts[agent], environment.copies, random) for agent in environment.agents}
+            seen = {agent: batch.observation for agent, batch in result.agents.items()}
+            actions = {agent: random_action(self.layouts[agent], seen[agent], random) for agent in environment.agents}
+            for batch in result.agents.values():
+                batch.observation[:], batch.reward[:], batch.flags[:] = 0, np.nan, 0
             if number % 7 == 3:
                 actions.pop(environment.agents[0])
             if number == self.steps // 2:
@@ -114,8 +121,6 @@ class _EnvironmentCheck(Contract):
             self.equal(result, again)
             self.result(result)
             self.finished()
-            for batch in result.agents.values():
-                batch.observation[:], batch.reward[:], batch.flags[:] = 0, np.nan, 0
         text = f"no episode ends in {self.steps} steps"
         self.require(self.records or not self.episodes_end, text, "give a longer `steps`, or end episodes by Flag.OVER")
         self.require(
@@ -165,7 +170,7 @@ class _EnvironmentCheck(Contract):
                 self.row(i, agent, copy, Flag(int(batch.flags[copy])), float(batch.reward[copy]), int(result.episode[copy]))
 
     def row(self, i: int, agent: str, copy: int, flag: Flag, reward: float, episode: int) -> None:
-        """One agent in one copy: out -> active -> parked -> over -> active or out."""
+        """One agent in one copy: out -> active -> parked -> over -> active or out; before its first turn it is early instead of active."""
         require, phase = self.require, self.phase[i, copy]
         place = f"{agent}, copy {copy}, episode {episode}"
         if not flag & Flag.MEMBER:
@@ -174,15 +179,25 @@ class _EnvironmentCheck(Contract):
             return
         if flag & Flag.EVALUATION:
             self.evaluations.add(episode)
+        if flag & Flag.WAITING:
+            alone = not flag & (ENDED | Flag.OVER | Flag.PARKED | Flag.FIRST) and reward == 0
+            require(alone, f"{place}: {flag!r}, reward {reward:g} at another agent's turn", "set Flag.WAITING alone, and reward 0")
+            if phase in ("out", "over"):
+                self.returns[i, copy], self.lengths[i, copy], self.phase[i, copy] = 0.0, 0, "early"
+            else:
+                self.lengths[i, copy] += 1
+            return
         if flag & Flag.FIRST:
-            require(phase in ("out", "over"), f"{place}: Flag.FIRST before the last episode is over", "set Flag.OVER at its last step")
+            text = f"{place}: Flag.FIRST before the last episode is over"
+            require(phase in ("out", "over", "early"), text, "set Flag.OVER at its last step")
             require(
                 not flag & (ENDED | Flag.OVER | Flag.PARKED), f"{place}: Flag.FIRST with {flag!r}", "the first observation ends nothing"
             )
-            self.returns[i, copy], self.lengths[i, copy], self.phase[i, copy] = 0.0, 0, "active"
+            self.returns[i, copy], self.phase[i, copy] = 0.0, "active"
+            self.lengths[i, copy] = self.lengths[i, copy] + 1 if phase == "early" else 0
             return
         text = f"{place}: a step after the episode is over"
-        require(phase in ("active", "parked"), text, "begin the next episode with Flag.FIRST at the tick after Flag.OVER")
+        require(phase in ("active", "parked", "early"), text, "begin the next episode with Flag.FIRST at the tick after Flag.OVER")
         if phase == "parked":
             fits = bool(flag & Flag.PARKED) and not flag & ENDED and reward == 0
             require(fits, f"{place}: {flag!r}, reward {reward:g} after its part ended", "set Flag.PARKED and reward 0")

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from env_server.adapters.imported_environments import maker
-from env_server.adapters.parallel_conversions import SingleAgentParallel
+from env_server.adapters.parallel_conversions import SingleAgentParallel, TurnBasedParallel
+from env_server.adapters.space_translation import MASK
 from env_server.environments import registry
 from env_server.environments.environment_contracts import GoalEnvironment, VectorEnvironment
 from env_server.environments.environment_factory import EnvironmentProblem
@@ -25,7 +27,7 @@ from protocols.spaces.layout import Layout
 SECONDS = 3.0
 """longest time of the steps whose speed is measured"""
 _SEED = 7
-_PLAYS = Flag.MEMBER | Flag.FIRST | Flag.PARKED
+_PLAYS = Flag.MEMBER | Flag.FIRST | Flag.PARKED | Flag.WAITING
 _DEFAULT_AGENTS = 2
 _PARALLEL = "return observations, rewards, terminations, truncations, infos: five dicts by agent"
 _GYMNASIUM = "return observation, reward, terminated, truncated, info"
@@ -114,7 +116,7 @@ class _Trial(Contract):
                 possible = getattr(environment, "possible_agents", None)
                 self.require(possible, "the environment does not list its agents", "set the attribute possible_agents")
                 self.trial.agents = [str(agent) for agent in possible or ()]
-                self.parallel(environment, list(possible or ()))
+                self.parallel(environment, list(possible or ()), environment.env if isinstance(environment, TurnBasedParallel) else None)
         finally:
             environment.close()
         self.count = self.count or len(self.trial.agents)
@@ -131,44 +133,48 @@ class _Trial(Contract):
         self.same(first)
         environment.action_space.seed(_SEED)
         for _ in range(self.steps):
+            action = _legal_sample(environment.action_space, result[0], result[-1])
             with self.calling("step(action)", "correct the error there; step takes one action of the action space", global_draws=True):
-                result = environment.step(environment.action_space.sample())
+                result = environment.step(action)
             self.tuple_of(result, 5, "step", _GYMNASIUM)
             self.observation(result[0], environment.observation_space, "the observation of step")
             self.reward(result[1], "the reward")
             if result[2] or result[3]:
                 return
 
-    def parallel(self, environment: Any, possible: Sequence[Any]) -> None:
-        """`reset` and `step` of PettingZoo's Parallel API."""
+    def parallel(self, environment: Any, possible: Sequence[Any], turns: Any) -> None:
+        """`reset` and `step` of PettingZoo's Parallel API; `turns`: the AEC environment inside, whose agents take turns, or None."""
         spaces = {agent: environment.observation_space(agent) for agent in possible}
         first = []
         for _ in range(2):
             with self.calling("reset(seed=...)", "reset takes the keyword arguments seed and options", global_draws=True):
                 result = environment.reset(seed=_SEED, options=None)
             self.tuple_of(result, 2, "reset", "return observations, infos: two dicts by agent")
-            self.by_agent(result[0], environment.agents, "the observations of reset")
-            for agent in environment.agents:
+            acting = list(environment.agents) if turns is None else [turns.agent_selection]
+            self.by_agent(result[0], acting, "the observations of reset")
+            for agent in acting:
                 self.observation(result[0][agent], spaces[agent], f"the observation of {agent} from reset")
-            first.append([result[0][agent] for agent in environment.agents])
+            first.append([result[0][agent] for agent in acting])
         self.same(first)
         for agent in possible:
             environment.action_space(agent).seed(_SEED)
         for _ in range(self.steps):
-            acting = list(environment.agents)
+            acting = list(environment.agents) if turns is None or not turns.agents else [turns.agent_selection]
             if not acting:
                 return
-            actions = {agent: environment.action_space(agent).sample() for agent in acting}
+            seen, infos = result[0], result[-1]
+            actions = {a: _legal_sample(environment.action_space(a), seen.get(a), infos.get(a, {})) for a in acting}
             with self.calling(
                 "step(actions)", "correct the error there; step takes a dict of one action for each agent", global_draws=True
             ):
                 result = environment.step(actions)
             self.tuple_of(result, 5, "step", _PARALLEL)
             for values, what in zip(result[:4], ("observations", "rewards", "terminations", "truncations"), strict=True):
-                self.by_agent(values, acting if what != "observations" else environment.agents, f"the {what} of step")
+                if turns is None:
+                    self.by_agent(values, acting if what != "observations" else environment.agents, f"the {what} of step")
             for agent, observation in result[0].items():
                 self.observation(observation, spaces[agent], f"the observation of {agent} from step")
-            for agent in acting:
+            for agent in acting if turns is None else result[1]:
                 self.reward(result[1][agent], f"the reward of {agent}")
 
     def tuple_of(self, result: Any, length: int, call: str, cure: str) -> None:
@@ -209,10 +215,11 @@ class _Trial(Contract):
         """Speed, rewards and returns of one copy."""
         trial, least, greatest, returns = self.trial, np.inf, -np.inf, []
         with self.calling("reset(seed)", global_draws=True):
-            environment.reset(_SEED)
+            result = environment.reset(_SEED)
         spent = 0.0
         while trial.steps < self.steps and spent < SECONDS:
-            actions = {agent: random_action(environment.layout(agent), 1, self.random) for agent in environment.agents}
+            seen = {agent: batch.observation for agent, batch in result.agents.items()}
+            actions = {agent: random_action(environment.layout(agent), seen[agent], self.random) for agent in environment.agents}
             if isinstance(environment, GoalEnvironment):
                 set_random_goals(environment)
             began = time.perf_counter()
@@ -223,12 +230,27 @@ class _Trial(Contract):
             for agent, batch in result.agents.items():
                 finite = np.isfinite(batch.reward).all() and np.isfinite(batch.observation.astype(np.float64)).all()
                 self.require(finite, f"an observation or reward of {agent} is not finite", "return finite numbers")
-                if batch.flags[0] & _PLAYS == Flag.MEMBER:  # not the first observation of an episode, nor after the agent's part in it
+                # Not the first observation of an episode, nor after the agent's part in it, nor at another agent's turn.
+                if batch.flags[0] & _PLAYS == Flag.MEMBER:
                     least, greatest = min(least, float(batch.reward[0])), max(greatest, float(batch.reward[0]))
             returns += [sum(record.rewards) for record in environment.finished()]
         trial.steps_per_second = trial.steps / max(spent, 1e-9)
         trial.reward = (least, greatest) if least <= greatest else None
         trial.episodes, trial.returns = len(returns), (min(returns), max(returns)) if returns else None
+
+
+def _legal_sample(space: Any, observation: Any, info: Any) -> Any:
+    """A random action of the space, which the action mask of the observation or the info allows, if there is one."""
+    found = observation.get(MASK) if isinstance(observation, Mapping) else None
+    if found is None and isinstance(info, Mapping):
+        found = info.get(MASK)
+    if found is None or not isinstance(space, (Discrete, MultiDiscrete)):
+        return space.sample()
+    parts = found if isinstance(space, MultiDiscrete) else [found]
+    if isinstance(space, MultiDiscrete) and isinstance(found, np.ndarray):
+        parts = np.split(found, np.cumsum(space.nvec)[:-1])
+    masks = [np.asarray(part, np.int8) for part in parts]
+    return space.sample(mask=tuple(masks)) if isinstance(space, MultiDiscrete) else space.sample(mask=masks[0])
 
 
 def _equal(one: Any, other: Any) -> bool:

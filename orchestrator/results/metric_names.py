@@ -27,7 +27,7 @@ OPEN = ("learner.", "world_model.", "curiosity.", "segments.", "experience.")
 ENVIRONMENT = (
     *_OF_EPISODES, *_EXCLUSIVE, "return.recent", "aligned", "goals.pursued_entropy", "negotiated", "episodes", "episodes.whole",
     "episodes.peer_lost",
-    "steps", "steps_per_second", "env.substituted", "episodes.substituted", "goals.substituted",
+    "steps", "steps_per_second", "env.substituted", "env.illegal_actions", "episodes.substituted", "goals.substituted",
     "time.wait", "time.step", "time.send", "time.other",
     *(f"{group}.{name}" for group in _FIGURE_GROUPS for name in (*_OF_EPISODES, "episodes")), "eval.own.aligned",
     *(f"eval.own.{name}" for name in _EXCLUSIVE),

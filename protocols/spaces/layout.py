@@ -100,6 +100,14 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     goals: GoalSpaceInfo | None = None
     reward_map: RewardMapInfo | None = None
     grid: GridInfo | None = None
+    mask: bool = False
+    """the last sum(actions) components of the observation, an f4 vector, are the action mask: 1 where a choice of a discrete factor is
+    legal, 0 where it is not (`protocols.spaces.action_masks`)"""
+
+    @property
+    def mask_size(self) -> int:
+        """Trailing components of the observation that are the action mask: sum(actions) with `mask`, else 0."""
+        return sum(self.actions) if self.mask else 0
 
     @property
     def null_action(self) -> NDArray[np.int32] | NDArray[np.float32]:

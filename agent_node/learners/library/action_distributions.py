@@ -9,26 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from math import log, pi
+from math import log, pi, prod
 
 import torch
 
 from agent_node.contracts import PolicySpec
 from agent_node.learners.library.devices import CPU
 from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.action_masks import LEGAL
+
+ILLEGAL = -1e9
+"""logit of an illegal choice: its probability is 0, and products with it stay finite"""
+
+
+def legal_choices(inputs: torch.Tensor, factors: Sequence[int], features: int) -> torch.Tensor:
+    """Whether each choice of each factor is legal, `[n, sum(factors)]`, by the action mask at the end of the `features` = F in
+    `inputs[n, F + goal]`. A factor without any legal choice counts as one in which all are."""
+    legal = inputs[:, features - sum(factors) : features] > LEGAL
+    return torch.cat([part | ~part.any(dim=1, keepdim=True) for part in legal.split(list(factors), dim=1)], dim=1)
 
 
 class Categoricals:
-    """Independent categorical factors, their logits side by side. Parameters are the log-probabilities of every choice of every factor."""
+    """Independent categorical factors, their logits side by side. Parameters are the log-probabilities of every choice of every factor.
 
-    def __init__(self, factors: Sequence[int], device: torch.device = CPU) -> None:
+    `masked`: the features end with an action mask; F = `masked` is their number. The log-probabilities of illegal choices are about -1e9,
+    so that samples, modes, entropies and divergences are those of the legal ones. 0: there is no mask."""
+
+    def __init__(self, factors: Sequence[int], device: torch.device = CPU, masked: int = 0) -> None:
+        self.masked = masked
         self.factors = list(factors)
         self.width = sum(factors)
         self._starts = torch.tensor([0, *accumulate(self.factors)][:-1], device=device)
         self._equal = len(set(self.factors)) == 1
 
-    def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
-        """ln p(a) = logit(a) - ln sum_b exp logit(b), in every factor."""
+    def parameters(self, outputs: torch.Tensor, inputs: torch.Tensor | None = None) -> torch.Tensor:
+        """ln p(a) = logit(a) - ln sum_b exp logit(b), in every factor, from a network's `outputs[n, W]` for `inputs[n, F + goal]`, which
+        contain the mask; without `inputs` all choices are legal."""
+        if self.masked and inputs is not None:
+            outputs = outputs.masked_fill(~legal_choices(inputs, self.factors, self.masked), ILLEGAL)
         if self._equal:
             return outputs.view(len(outputs), -1, self.factors[0]).log_softmax(dim=2).view(outputs.shape)
         return torch.cat([logits.log_softmax(dim=1) for logits in torch.split(outputs, self.factors, dim=1)], dim=1)
@@ -69,7 +87,7 @@ class Gaussian:
     def _moments(self, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return parameters[:, : self.size], parameters[:, self.size :]
 
-    def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
+    def parameters(self, outputs: torch.Tensor, inputs: torch.Tensor | None = None) -> torch.Tensor:
         """Means unchanged, log standard deviations clamped to their bounds, `[n, W]`."""
         mean, logarithm = self._moments(outputs)
         return torch.cat([mean, logarithm.clamp(self.LEAST, self.MOST)], dim=1)
@@ -103,7 +121,7 @@ class Gaussian:
 def head_of(policy_spec: PolicySpec, device: torch.device = CPU) -> Categoricals | Gaussian:
     """The head that fits an environment's actions, for outputs on `device`."""
     if policy_spec.actions:
-        return Categoricals(policy_spec.actions, device)
+        return Categoricals(policy_spec.actions, device, prod(policy_spec.observation) if policy_spec.mask else 0)
     if not policy_spec.low:
         raise ConfigurationError("the environment has neither discrete nor continuous actions")
     return Gaussian(len(policy_spec.low))

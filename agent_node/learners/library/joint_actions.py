@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Learner, PolicySpec
+from agent_node.learners.library.action_distributions import ILLEGAL, legal_choices
 from agent_node.learners.library.devices import CPU, device_of
 from agent_node.learners.library.flat_networks import policy_inputs
 from agent_node.learners.library.optimisers import FlatComponent
 from agent_node.learners.settings import HeldExplorationSettings
 from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.action_masks import draw_legal
 
 LARGEST_JOINT_ACTION = 4096
 LEAST_PROBABILITY = 1e-8
@@ -37,6 +39,24 @@ class JointAction:
         sizes = (*policy_spec.actions[1:], 1)
         self.strides = torch.from_numpy(np.cumprod(sizes[::-1], dtype=np.int64)[::-1].copy()).to(device)
 
+        sizes = policy_spec.actions
+        self._factors = sizes
+        self._features = int(np.prod(policy_spec.observation)) if policy_spec.mask else 0
+        self._places = torch.from_numpy(self.table + np.cumsum((0, *sizes[:-1]))).to(device)
+        """`[count, A]`: where the choices of every joint action are in a mask"""
+
+    def legal(self, inputs: torch.Tensor) -> torch.Tensor | None:
+        """Whether each joint action is legal, `[n, count]`, by the mask in `inputs[n, F + goal]`; None where there are no masks."""
+        if not self._features:
+            return None
+        legal: torch.Tensor = legal_choices(inputs, self._factors, self._features)[:, self._places].all(dim=2)
+        return legal
+
+    def masked(self, scores: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Scores of joint actions (values or logits), `[..., n, count]`, for `inputs[n, F + goal]`: -1e9 for illegal ones."""
+        legal = self.legal(inputs)
+        return scores if legal is None else scores.masked_fill(~legal, ILLEGAL)
+
     def index(self, action: torch.Tensor) -> torch.Tensor:
         """Factors `[n, A]` to joint actions `[n]`, both on the device."""
         return (action * self.strides).sum(dim=-1)
@@ -59,16 +79,24 @@ class HeldExploration:
         self._left = np.zeros(rows, np.int64)
         self._held = np.zeros(rows, np.int64)
 
-    def apply(self, greedy: NDArray[np.int64], rows: NDArray[np.int64], first: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The joint action of each of `rows`: the held one where one is held, else the greedy one."""
+    def apply(
+        self, greedy: NDArray[np.int64], rows: NDArray[np.int64], first: NDArray[np.bool_], legal: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """The joint action of each of `rows`: the held one where one is held, else the greedy one. `legal[n, choices]` (None: all): random
+        actions are drawn from the legal ones, and one that has become illegal is held no longer."""
         if self.start == 0.0:
             return greedy
         left = np.where(first, 0, self._left[rows])
+        if legal is not None:
+            left[~legal[np.arange(len(rows)), self._held[rows]]] = 0
         begin = (left == 0) & (self.random.random(len(rows)) < self.start)
         count = int(begin.sum())
         if count:
             left[begin] = self.random.integers(self.duration[0], self.duration[1] + 1, count)
-            self._held[rows[begin]] = self.random.integers(0, self.choices, count)
+            if legal is None:
+                self._held[rows[begin]] = self.random.integers(0, self.choices, count)
+            else:
+                self._held[rows[begin]] = draw_legal(legal[begin], (self.choices,), self.random)[:, 0]
         chosen = np.where(left > 0, self._held[rows], greedy)
         self._left[rows] = np.maximum(left - 1, 0)
         return chosen
@@ -87,6 +115,11 @@ class JointActionLearner(FlatComponent, Learner):
         self.exploration = HeldExploration(rows, self.actions.count, settings.exploration, hold, self.random)
         self.updates = 0
 
+    def legal(self, inputs: torch.Tensor) -> NDArray[np.bool_] | None:
+        """`JointAction.legal` as an array."""
+        legal = self.actions.legal(inputs)
+        return None if legal is None else legal.cpu().numpy()
+
     @abstractmethod
     def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """`[n]`: that the policy takes the joint actions `action[n]`, exploration by random steps aside."""
@@ -101,12 +134,16 @@ class JointActionLearner(FlatComponent, Learner):
 
     def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
         """`[n]`: ln((1 - e) p + e / choices), at least ln(1e-8), of actions that the policy takes with probability p and that are random
-        in a share e of all steps."""
+        in a share e of all steps; choices are the legal joint actions, and illegal ones have the least probability."""
         with torch.inference_mode():
+            inputs = policy_inputs(observations, goals, self.device)
             taken = self.actions.index(torch.from_numpy(actions.astype(np.int64)).to(self.device))
-            probability = self._probability(policy_inputs(observations, goals, self.device), taken).cpu().numpy()
+            probability, legal = self._probability(inputs, taken).cpu().numpy(), self.actions.legal(inputs)
+            chance: NDArray[np.float32] | float = 1 / self.actions.count
+            if legal is not None:
+                chance = (legal.gather(1, taken.unsqueeze(1)).squeeze(1) / legal.sum(dim=1)).cpu().numpy()
         share = self.exploration.probability
-        mixed = (1 - share) * probability + share / self.actions.count
+        mixed = (1 - share) * probability + share * chance
         logarithm: NDArray[np.float32] = np.log(np.maximum(mixed, LEAST_PROBABILITY)).astype(np.float32)
         return logarithm
 

@@ -28,6 +28,8 @@ class ObservationFacts:
     whole: bool = False
     """whether the whole grid is observed"""
     discrete_actions: bool = True
+    sizes: str = ""
+    """what decides the shapes of networks: observations and actions, as text"""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,15 @@ def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edge
 
 def _sight(layout: Layout) -> ObservationFacts:
     angles = sum(field.size for field in layout.fields if field.unit == "radian")
-    bounded = sum(field.size for field in layout.fields if field.unit != "radian" and field.low < field.high)
-    unbounded = prod(layout.shape) - bounded - angles
+    seen = prod(layout.shape) - layout.mask_size
+    inside = [field for field in layout.fields if field.start < seen]
+    bounded = sum(field.size for field in inside if field.unit != "radian" and field.low < field.high)
+    unbounded = seen - bounded - angles
     grid = layout.grid
     whole = grid is not None and grid.width > 0
-    return ObservationFacts(layout.dtype == "u1", bounded, unbounded, grid is not None, whole, bool(layout.actions))
+    return ObservationFacts(layout.dtype == "u1", bounded, unbounded, grid is not None, whole, bool(layout.actions), _sizes(layout))
+
+
+def _sizes(layout: Layout) -> str:
+    done = f"choices {layout.actions}" if layout.actions else f"{len(layout.low)} continuous actions"
+    return f"observation {layout.shape}, {done}"

@@ -58,6 +58,20 @@ def _groups(subject: RuleContext) -> Iterator[Finding]:
                 yield Finding(where, f"{group} of {name} ({shape}) and {first} ({shapes[first]}) differ in shape and cannot be averaged")
 
 
+@reads("agents", "agents.count", "environment", "network.topology", "exchange.consensus")
+def _equal_spaces(subject: RuleContext) -> Iterator[Finding]:
+    """Agents with other spaces have networks of other shapes."""
+    if subject.configuration.exchange.consensus is None or not subject.playable:
+        return
+    (first, one), *others = subject.facts.sights.items()
+    for name, other in others:
+        if other.sizes != one.sizes:
+            text = f"networks of {first} ({one.sizes}) and {name} ({other.sizes}) differ in shape and cannot be averaged"
+            cure = "write consensus: null, or make the spaces equal by wrappers (supersuit: pad_observations_v0 and pad_action_space_v0)"
+            yield Finding(("exchange", "consensus"), f"{text}; {cure}")
+            return
+
+
 def _architecture(settings: AgentSettings, group: str) -> str:
     """The fields that decide the shapes of a group's parameters, as text; "" where no component has the group."""
     for component in components_of(settings).values():

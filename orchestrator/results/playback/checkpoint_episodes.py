@@ -15,6 +15,7 @@ import env_server.environments.registry as registry
 from orchestrator.results.playback.checkpoint_sources import CheckpointSource
 from orchestrator.results.playback.video import outlined
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
+from protocols.spaces.layout import Layout
 from protocols.topology import edges
 
 PLAYER = "agent_node.session.acting:PolicyPlayer"
@@ -96,6 +97,10 @@ class CheckpointPlayback:
     def goals(self) -> str:
         """How goals come about; empty in environments without."""
         return _GOALS if self._space is not None else ""
+
+    def layout(self, agent: str) -> Layout:
+        """What a player of the agent sees and does; another one may take its place in `players`."""
+        return self._environment.layout(agent)
 
     def _check_pictures(self, identifier: str) -> None:
         """`UsageError` where the environment can't be drawn, whatever its makers raise then."""

@@ -48,6 +48,9 @@ class Flag(IntFlag):
     """the episode ended because a partner died"""
     EVALUATION = 256
     """act greedily, and keep nothing for learning"""
+    WAITING = 512
+    """it is another agent's turn: observation and reward mean nothing, the action is not used, `applied` and `SUBSTITUTED` are those of the
+    agent's own last turn. Its step ends at its next tick without this flag, with the reward since then"""
 
 
 class Act(Message):

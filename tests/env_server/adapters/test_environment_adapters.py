@@ -223,7 +223,7 @@ def test_nested_observations_become_one_vector_with_named_fields() -> None:
         "pair": (np.array([1, 2]), np.array([[9, 8]], np.uint8)),
     }
     assert translation.encode is not None
-    assert translation.encode(seen).tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 9, 8, 0.5, 7]
+    assert translation.encode(seen, {}).tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 9, 8, 0.5, 7]
 
 
 def test_entries_of_long_observations_are_one_field_each() -> None:
