@@ -71,11 +71,13 @@ class ReplaySettings(LearnerSettings):
     """Learners that take transitions from the replay buffer."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay",)
+    default_copies: ClassVar[int] = 4
+    """`environment.copies` where it is not given and there are no goals: episodes come to the buffer whole"""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """transitions in one gradient update"""
-    updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 1.0
-    """gradient updates for each step message; 0.25 is one in four"""
-    learning_starts: Annotated[int, Field(ge=0)] = 2000
+    replay_ratio: Annotated[float, Field(ge=0, le=64)] = 0.5
+    """gradient updates for each step of an environment copy: with K copies, K times as many for each step message; 0.25 is one in four"""
+    learning_starts: Annotated[int, Field(ge=0)] = 1000
     """transitions of its own in the buffer before the first update"""
     tau: Annotated[float, Field(gt=0, le=1)] = 0.01
     """tau: target parameters move by this share of the difference at each update"""
@@ -84,9 +86,9 @@ class ReplaySettings(LearnerSettings):
 class HeldExplorationSettings(ReplaySettings):
     """Replay learners that explore by random actions which they hold for a while."""
 
-    exploration: Probability = 0.15
+    exploration: Probability = 0.05
     """probability that a row acts at random instead of by the policy"""
-    exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 11)
+    exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
     """a random action is held for a uniform number of steps from this range (ends included)"""
 
 
@@ -119,8 +121,12 @@ class DoubleDQNSettings(HeldExplorationSettings):
     """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
-    goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0]}
+    goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0], "exploration": 0.15, "exploration_hold": [3, 11]}
     kind: Literal["double_dqn"] = "double_dqn"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    """step size of Adam"""
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
     value_range: Interval | None = None
     """targets are clamped to this range, that of the possible discounted returns; null: they are not clamped. Where nothing is given it is
     [0, 1] in environments whose goals pay once, and at most 1, and null in all others"""
@@ -147,7 +153,7 @@ class SACSettings(ReplaySettings):
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "optimism")
     kind: Literal["sac"] = "sac"
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam, of all networks"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
@@ -159,7 +165,7 @@ class SACSettings(ReplaySettings):
     """alpha at the start: weight of the entropy"""
     learn_temperature: bool = True
     """whether alpha follows the entropy that is wanted, minus the number of action components, in nats"""
-    random_steps: Annotated[int, Field(ge=0)] = 5000
+    random_steps: Annotated[int, Field(ge=0)] = 1000
     """own steps with uniformly random actions before the policy acts"""
     exploit: bool = False
     """a second policy that is paid the reward alone, for evaluations; the first is paid the optimism too, and explores"""

@@ -35,6 +35,8 @@ BATCH, WARMUP = 256, 2000
 """transitions in a fit, and in the buffer before the first one, where neither the model nor the learner has such settings"""
 
 
+ROUNDING = 1e-6
+"""of an update: sums of replay ratios that no binary number is equal to"""
 CLAMPED_SHARE = 0.2
 """mean of a learner's metric `clamped` between two reports from which on there is a warning"""
 
@@ -222,7 +224,8 @@ class Trainer(ABC):
 
 
 class ReplayTrainer(Trainer):
-    """For learners with the capability "replay": `updates_per_tick` batches each tick, after `learning_starts` own transitions."""
+    """For learners with the capability "replay": `replay_ratio` batches for each step of a copy, after `learning_starts` own
+    transitions."""
 
     def __init__(self, components: AgentComponents, time: TimeShares) -> None:
         super().__init__(components, time)
@@ -233,8 +236,8 @@ class ReplayTrainer(Trainer):
     def _learn(self) -> None:
         if len(self._components[REPLAY]) < self._settings.learning_starts:
             return
-        self._credit += self._settings.updates_per_tick
-        while self._credit >= 1:
+        self._credit += self._settings.replay_ratio * self._components.copies
+        while self._credit >= 1 - ROUNDING:
             self._credit -= 1
             with self._time.spent("sample"):
                 batch = self._sampler.batch(self._settings.batch_size)
@@ -244,7 +247,7 @@ class ReplayTrainer(Trainer):
 
     def _missing(self) -> str:
         number, needed = len(self._components[REPLAY]), self._settings.learning_starts
-        if not self._settings.updates_per_tick:
+        if not self._settings.replay_ratio:
             return ""
         if number < needed:
             return (
