@@ -332,6 +332,15 @@ def make_batch(samples: list[TransitionSample], imagined: list[bool], features: 
         weight=torch.from_numpy(np.concatenate(weights)),
         imagined=torch.from_numpy(imagined_rows),
         extras={name: torch.from_numpy(np.concatenate([sample.extras[name] for sample in samples])) for name in samples[0].extras},
+        steps=_joined_steps(samples),
+    )
+
+
+def _joined_steps(samples: list[TransitionSample]) -> torch.Tensor | None:
+    if all(sample.steps is None for sample in samples):
+        return None
+    return torch.from_numpy(
+        np.concatenate([np.ones(len(sample.reward), np.float32) if sample.steps is None else sample.steps for sample in samples])
     )
 
 
@@ -344,6 +353,8 @@ class BatchSampler:
         self._hindsight = components.exchange.hindsight
         self._random = components.random["buffer"]
         self._features, self._encodings = components.features, components.encodings
+        learner = components.settings.learner
+        self._returns = (getattr(learner, "n_step", 1), learner.discount)
 
     def batch(self, size: int) -> Batch:
         """`size` transitions, a share of them relabelled, and a share of them imagined."""
@@ -373,11 +384,9 @@ class BatchSampler:
         counts: list[tuple[ReplayBuffer | None, int]] = [(own, size - num_imported), (imported, num_imported)]
         parts = [(buffer, count) for buffer, count in counts if buffer is not None and count]
         if hindsight is None:
-            return [buffer.sample(count, random) for buffer, count in parts]
-        return [
-            buffer.sample(count, random, hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
-            for buffer, count in parts
-        ]
+            return [buffer.sample(count, random, returns=self._returns) for buffer, count in parts]
+        relabelling = (hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
+        return [buffer.sample(count, random, *relabelling, returns=self._returns) for buffer, count in parts]
 
 
 def rollout_batch(rollout: Rollout, features: Features, encodings: GoalEncodings) -> Batch:
