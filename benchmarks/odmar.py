@@ -30,7 +30,7 @@ COLUMNS = {
     "sites visited": ("eval.own.sites.visited", ".2f"),
 }
 OWN = "environment.options.reward=own"
-EQUAL = "agents.learner.updates_per_tick=4"
+EQUAL = "agents.learner.replay_ratio=4"
 SHARED = ("exchange.experience={}", "network.topology={kind: complete}")
 FAR_COST = 0.05
 """as in configs/odmar/far.yaml"""

@@ -95,7 +95,8 @@ class EnvironmentSettings(Settings):
     """wrappers around the environment of each copy, the first one innermost; each as `package.module:name` or `./file.py:name`, or as
     `{of: ..., arguments: {...}}`. They wrap the Gymnasium environment, or the PettingZoo one. Not for vectorised environments"""
     copies: Annotated[int, Field(ge=1, le=65536)] = 16
-    """copies of the environment, stepped together in one message"""
+    """copies of the environment, stepped together in one message. Where nothing is given: 4 without goals if all agents learn by replay,
+    since the replay buffer takes whole episodes; 16 otherwise"""
     deadline: Duration = 2.0
     """how long a step waits for an action before the stand-in counts; all copies step together, so an agent that is slow at every step
     delays all others by this time"""

@@ -67,6 +67,9 @@ class Batch:
     first: torch.Tensor | None = None
     """rollouts: 1.0 where an episode begins, to reset recurrent state"""
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    steps: torch.Tensor | None = None
+    """replay, `[B]`: m, the environment steps from `observation` to `next_observation`, of whose rewards `reward` is the discounted sum;
+    None: 1"""
     next_goal: torch.Tensor | None = None
     """rollouts: the goal in force at `next_observation`; None where goals last as long as episodes"""
 

@@ -1,9 +1,12 @@
 """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461).
 
-    y = clamp(r + discount * (1 - terminated) * Q_target(s', argmax_a Q(s', a, g), g), value_range)      value_range null: not clamped
+    y = clamp(r + discount^m * (1 - terminated) * Q_target(s', argmax_a Q(s', a, g), g), value_range)      value_range null: not clamped
         argmax over the legal actions of s'
     loss = mean over the batch of weight * (Q(s, a, g) - y)^2
     target <- target + tau * (online - target)        after every update
+
+With `n_step` N, r is the discounted sum of the rewards of m = min(N, steps to the end of the episode) steps and s' follows the last of them
+(Rainbow, arXiv 1710.02298, without correction for the steps in between); m = 1 for transitions that are relabelled or imagined.
 
 Averaged with neighbours: the online network and the target network (group `critic`). Averaging is linear, and so is the target's running
 mean; averaging both keeps every target the running mean of its own online network. Adam's moments stay the agent's own.
@@ -86,7 +89,8 @@ class DoubleDQN(JointActionLearner):
         with torch.no_grad():
             best = self.actions.masked(self.online(next_state), next_state).argmax(dim=1, keepdim=True)
             next_value = self.target(next_state).gather(1, best).squeeze(1)
-            target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+            discount = self.settings.discount if batch.steps is None else self.settings.discount**batch.steps
+            target: torch.Tensor = batch.reward + discount * (1 - batch.terminated) * next_value
         return target
 
     def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

@@ -4,14 +4,20 @@
     A_t = delta_t + discount * gae_lambda * A_{t+1}, the last term only within one episode and one rollout   (arXiv 1506.02438)
     ratio = pi(a|s, g) / behaviour(a|s, g), A standardised over the rollout
     policy loss = -mean min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + beta KL(pi_before || pi) - entropy coefficient * H(pi)
-    value loss = mean (V(s) - (A_t + V_before(s_t)))^2
+    value loss = mean ((V(s) - (A_t + V_before(s_t))) / sd)^2
     after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
     a rollout is left as soon as the KL of a minibatch is above `target_kl`
 
 Steps of weight 0 are left out (a stand-in acted, or the agent was evaluated); episodes that a limit or the rollout's end cuts off go on
 with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
 
-Averaged with neighbours: `policy` and `critic`, the two networks. Adam's moments and beta stay the agent's own.
+With `normalize_values` V(s) = mean + sd * network(s), with the running mean and standard deviation of the targets, weighted by 0.9 of
+before for each rollout (the value normalisation of MAPPO, arXiv 2103.01955): step size and gradient norm then suit returns of any size.
+Without it mean = 0 and sd = 1.
+
+Averaged with neighbours: `policy` and `critic`, the two networks; with `normalize_values` the first and second moments of the targets are
+in `critic` too, so that V of an average has the moments that the averaged networks were trained with: means of moments are the moments of
+all agents' targets. Adam's moments and beta stay the agent's own.
 """
 
 from __future__ import annotations
@@ -33,6 +39,28 @@ from agent_node.learners.settings import PPOSettings
 _GREATEST_BETA = 100.0
 
 
+class TargetMoments:
+    """Running first and second moments of value targets: x <- 0.9 x + 0.1 mean of a rollout, divided by the sum of the weights so far."""
+
+    KEPT, LEAST_VARIANCE = 0.9, 1e-2
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(3, device=device)
+        """weighted sums of targets, of their squares, and of the weights"""
+
+    def update(self, target: torch.Tensor) -> None:
+        """Take the targets `[n]` of one rollout."""
+        new = torch.stack([target.mean(), target.square().mean(), torch.ones_like(target[0])])
+        self.sums.lerp_(new, 1 - self.KEPT)
+
+    def center_and_scale(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation; 0 and 1 before the first rollout."""
+        if not self.sums[2]:
+            return self.sums[0], torch.ones_like(self.sums[0])
+        mean, square = self.sums[:2] / self.sums[2]
+        return mean, (square - mean.square()).clamp_min(self.LEAST_VARIANCE).sqrt()
+
+
 class PPO(FlatComponent, Learner):
     """Learner `ppo`. `seed`: exploration and minibatches; `initial`: first parameters (default: `seed` too)."""
 
@@ -46,11 +74,13 @@ class PPO(FlatComponent, Learner):
         network, hidden = settings.network, settings.hidden
         self.policy = network_of(network, policy_spec, hidden, self.head.width, generator, gain=0.01, device=self.device)
         self.value = network_of(network, policy_spec, hidden, 1, generator, gain=1.0, device=self.device)
+        self.moments = TargetMoments(self.device) if settings.normalize_values else None
         rate, norm = settings.learning_rate, settings.max_grad_norm
         self.optimisers = {
             "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
             "value_adam": Adam(self.value.vector, self.value.gradient, rate, norm),
         }
+        self.entropy_coef = (0.02 if policy_spec.actions else 0.0) if settings.entropy_coef is None else settings.entropy_coef
         self.kl_coef = settings.kl_coef
         self.updates = 0
         self.frames = 0
@@ -78,7 +108,15 @@ class PPO(FlatComponent, Learner):
     def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
         """V(s, g), `[n]`, of `observations[n, ...]` and encoded `goals[n, goal]`: estimated discounted return of the policy."""
         with torch.inference_mode():
-            values: NDArray[np.float32] = self.value(policy_inputs(observations, goals, self.device)).squeeze(1).cpu().numpy()
+            values: NDArray[np.float32] = self._values(policy_inputs(observations, goals, self.device)).cpu().numpy()
+        return values
+
+    def _values(self, inputs: torch.Tensor) -> torch.Tensor:
+        """V `[...]` of inputs `[..., F + goal]`."""
+        values: torch.Tensor = self.value(inputs).squeeze(-1)
+        if self.moments is not None:
+            mean, deviation = self.moments.center_and_scale()
+            values = mean + deviation * values
         return values
 
     def learn(self, batch: Batch) -> Metrics:
@@ -90,7 +128,7 @@ class PPO(FlatComponent, Learner):
         state = torch.cat([batch.observation, batch.goal], dim=-1)
         following = torch.cat([batch.next_observation, batch.goal if batch.next_goal is None else batch.next_goal], dim=-1)
         with torch.no_grad():
-            value, next_value = self.value(state).squeeze(-1), self.value(following).squeeze(-1)
+            value, next_value = self._values(state), self._values(following)
         advantage = self.advantages(batch, value, next_value)
 
         counts = batch.weight.reshape(-1) > 0
@@ -101,6 +139,10 @@ class PPO(FlatComponent, Learner):
         advantage, value = advantage.reshape(-1)[counts], value.reshape(-1)[counts]
         target = advantage + value
         explained = 1 - (target - value).var() / target.var().clamp_min(1e-12)
+        if self.moments is not None:
+            self.moments.update(target)
+            mean, deviation = self.moments.center_and_scale()
+            target = (target - mean) / deviation
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         with torch.no_grad():
             before = self.head.parameters(self.policy(inputs), inputs)
@@ -164,7 +206,7 @@ class PPO(FlatComponent, Learner):
         policy_loss = -torch.minimum(ratio * advantage, bounded * advantage).mean()
         entropy = self.head.entropy(distribution).mean()
         divergence = self.head.divergence(before, distribution).mean()
-        loss: torch.Tensor = policy_loss + self.kl_coef * divergence - settings.entropy_coef * entropy
+        loss: torch.Tensor = policy_loss + self.kl_coef * divergence - self.entropy_coef * entropy
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["policy_adam"].step(share)
 
@@ -181,12 +223,13 @@ class PPO(FlatComponent, Learner):
             self.kl_coef *= 0.5
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`policy` and `critic`: all weights of each network."""
-        return {"policy": [self.policy.vector], "critic": [self.value.vector]}
+        """`policy` and `critic`: all weights of each network, and the moments of the targets."""
+        return {"policy": [self.policy.vector], "critic": [self.value.vector, *([self.moments.sums] if self.moments else [])]}
 
     def live(self) -> State:
-        """Both networks."""
-        return {"policy": self.policy.vector, "value": self.value.vector}
+        """Both networks, and the moments of the targets."""
+        moments = {"target_moments": self.moments.sums} if self.moments else {}
+        return {"policy": self.policy.vector, "value": self.value.vector} | moments
 
     def state_dict(self) -> State:
         """Networks, Adam's moments, the numbers of updates and of steps learnt from, beta."""

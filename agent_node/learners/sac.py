@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec, State
+from agent_node.learners.library.action_bounds import ActionBounds
 from agent_node.learners.library.devices import CPU, device_of
 from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
 from agent_node.learners.library.optimisers import Adam, FlatComponent, restore
 from agent_node.learners.settings import SACSettings
-from protocols.runtime.errors import ConfigurationError
 
 LEAST, MOST = -20.0, 2.0
 """bounds of the log standard deviation"""
@@ -179,10 +179,9 @@ class SAC(Learner):
     """Learner `sac`. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
 
     def __init__(self, settings: SACSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
-        if not policy_spec.low:
-            raise ConfigurationError("learner sac needs continuous actions, and this environment's are discrete; write discrete_sac")
         self.settings = settings
         self.device = device_of(settings.device, "agents.learner.device")
+        self.bounds = ActionBounds(policy_spec, settings.kind, self.device)
         self.hallucinated = policy_spec.hallucinated
         inputs, actions = int(np.prod(policy_spec.observation)) + policy_spec.goal, len(policy_spec.low)
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
@@ -190,9 +189,6 @@ class SAC(Learner):
         self.exploiter: SoftActorCritic | None = None
         if settings.exploit:
             self.exploiter = SoftActorCritic(settings, inputs, actions, 0, generator, seed + 1, self.device, "exploit.")
-        bounds = list(zip(policy_spec.low, policy_spec.high, strict=True))
-        self._middle = torch.tensor([(low + high) / 2 for low, high in bounds], device=self.device)
-        self._half = torch.tensor([(high - low) / 2 for low, high in bounds], device=self.device)
         self._random = np.random.default_rng(seed)
         self.acted = 0
         """rows in which it has explored"""
@@ -207,28 +203,22 @@ class SAC(Learner):
         if explore and not imagined:
             self.acted += len(observations)
             if self.acted <= self.settings.random_steps:
-                uniform = torch.from_numpy(self._random.uniform(-1, 1, (len(observations), len(self._half))).astype(np.float32))
-                return PolicyOutput(self._scale_to_bounds(uniform.to(self.device)))
+                return PolicyOutput(self.bounds.uniform(len(observations), self._random))
         state = policy_inputs(observations, goals, self.device)
         with torch.no_grad():
             if explore or imagined:
                 chosen = self.explorer.draw(state)[0]
             else:
                 chosen = (self.exploiter or self.explorer).best(state)
-        executed, eta = chosen[:, : len(self._half)], chosen[:, len(self._half) :]
-        return PolicyOutput(self._scale_to_bounds(executed), {"hallucination": eta.cpu().numpy()} if imagined and self.hallucinated else {})
-
-    def _scale_to_bounds(self, action: torch.Tensor) -> NDArray[np.float32]:
-        """From [-1, 1] to the environment's bounds."""
-        outward: NDArray[np.float32] = (self._middle + self._half * action).cpu().numpy()
-        return outward
+        executed, eta = chosen[:, : self.bounds.size], chosen[:, self.bounds.size :]
+        return PolicyOutput(self.bounds.outward(executed), {"hallucination": eta.cpu().numpy()} if imagined and self.hallucinated else {})
 
     def learn(self, batch: Batch) -> Metrics:
         """One update of every pair; metrics as in `SoftActorCritic.update`, of the policy that exploits with the prefix `exploit.`."""
         batch = batch.to(self.device)
         state = torch.cat([batch.observation, batch.goal], dim=1)
         following = torch.cat([batch.next_observation, batch.goal], dim=1)
-        action = ((batch.action - self._middle) / self._half).clamp(-1, 1)
+        action = self.bounds.inward(batch.action)
         bonus = batch.extras.get("bonus")
         extended_action = action
         if self.hallucinated:

@@ -71,11 +71,13 @@ class ReplaySettings(LearnerSettings):
     """Learners that take transitions from the replay buffer."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay",)
+    default_copies: ClassVar[int] = 4
+    """`environment.copies` where it is not given and there are no goals: episodes come to the buffer whole"""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """transitions in one gradient update"""
-    updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 1.0
-    """gradient updates for each step message; 0.25 is one in four"""
-    learning_starts: Annotated[int, Field(ge=0)] = 2000
+    replay_ratio: Annotated[float, Field(ge=0, le=64)] = 0.5
+    """gradient updates for each step of an environment copy: with K copies, K times as many for each step message; 0.25 is one in four"""
+    learning_starts: Annotated[int, Field(ge=0)] = 1000
     """transitions of its own in the buffer before the first update"""
     tau: Annotated[float, Field(gt=0, le=1)] = 0.01
     """tau: target parameters move by this share of the difference at each update"""
@@ -84,9 +86,9 @@ class ReplaySettings(LearnerSettings):
 class HeldExplorationSettings(ReplaySettings):
     """Replay learners that explore by random actions which they hold for a while."""
 
-    exploration: Probability = 0.15
+    exploration: Probability = 0.05
     """probability that a row acts at random instead of by the policy"""
-    exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 11)
+    exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
     """a random action is held for a uniform number of steps from this range (ends included)"""
 
 
@@ -119,8 +121,14 @@ class DoubleDQNSettings(HeldExplorationSettings):
     """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
-    goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0]}
+    goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0], "exploration": 0.15, "exploration_hold": [3, 11]}
     kind: Literal["double_dqn"] = "double_dqn"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    """step size of Adam"""
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
+    n_step: Annotated[int, Field(ge=1, le=100)] = 1
+    """rewards in one target, fewer at the end of an episode; transitions that are relabelled or imagined have one"""
     value_range: Interval | None = None
     """targets are clamped to this range, that of the possible discounted returns; null: they are not clamped. Where nothing is given it is
     [0, 1] in environments whose goals pay once, and at most 1, and null in all others"""
@@ -141,13 +149,11 @@ class DiscreteSACSettings(HeldExplorationSettings):
     """alpha at the start"""
 
 
-class SACSettings(ReplaySettings):
-    """Soft actor-critic for continuous actions, with automatic temperature (Haarnoja et al., arXiv 1812.05905)."""
+class ContinuousReplaySettings(ReplaySettings):
+    """Replay learners of a policy for continuous actions, with twin critics."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
-    capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "optimism")
-    kind: Literal["sac"] = "sac"
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam, of all networks"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
@@ -155,14 +161,36 @@ class SACSettings(ReplaySettings):
     """widths of the hidden layers of all networks"""
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005
     """tau: target parameters move by this share of the difference at each update"""
+    random_steps: Annotated[int, Field(ge=0)] = 1000
+    """own steps with uniformly random actions before the policy acts"""
+
+
+class SACSettings(ContinuousReplaySettings):
+    """Soft actor-critic for continuous actions, with automatic temperature (Haarnoja et al., arXiv 1812.05905)."""
+
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "optimism")
+    kind: Literal["sac"] = "sac"
     temperature: Positive = 1.0
     """alpha at the start: weight of the entropy"""
     learn_temperature: bool = True
     """whether alpha follows the entropy that is wanted, minus the number of action components, in nats"""
-    random_steps: Annotated[int, Field(ge=0)] = 5000
-    """own steps with uniformly random actions before the policy acts"""
     exploit: bool = False
     """a second policy that is paid the reward alone, for evaluations; the first is paid the optimism too, and explores"""
+
+
+class TD3Settings(ContinuousReplaySettings):
+    """Twin delayed deep deterministic policy gradient, for continuous actions (Fujimoto et al., arXiv 1802.09477)."""
+
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "td_errors")
+    kind: Literal["td3"] = "td3"
+    exploration_noise: NotNegative = 0.1
+    """standard deviation of the normal noise on actions in training; actions are in [-1, 1]"""
+    target_noise: NotNegative = 0.2
+    """standard deviation of the normal noise on the target policy's actions"""
+    target_noise_clip: NotNegative = 0.5
+    """the noise on the target policy's actions is clipped to plus or minus this"""
+    policy_delay: Annotated[int, Field(ge=1, le=100)] = 2
+    """updates of the critics for one of the policy and of the targets"""
 
 
 class IMPALASettings(RMSPropSettings, RolloutSettings):
@@ -226,8 +254,10 @@ class PPOSettings(RolloutSettings):
     """lambda: weight of the next step's error in an advantage, beside the discount"""
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """ratios of new to old probability gain nothing beyond 1 - clip and 1 + clip"""
-    entropy_coef: Annotated[float, Field(ge=0, le=10)] = 0.02
-    """weight of the policy's entropy in its objective"""
+    entropy_coef: Annotated[float, Field(ge=0, le=10)] | None = None
+    """weight of the policy's entropy in its objective; null: 0.02 for discrete actions, 0 for continuous ones"""
+    normalize_values: bool = True
+    """whether the value network learns targets that are normalised by their running mean and standard deviation"""
     kl_coef: Annotated[float, Field(ge=0, le=100)] = 0.0
     """beta: weight of the divergence of the new policy from the old one at the start, adapted after every rollout; 0: none"""
     adaptive_kl_target: Positive = 0.01
@@ -251,5 +281,6 @@ register("learner", "auto", AutoLearnerSettings, "agent_node.learners.automatic:
 register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double_dqn:DoubleDQN")
 register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.discrete_sac:DiscreteSAC")
 register("learner", "sac", SACSettings, "agent_node.learners.sac:SAC")
+register("learner", "td3", TD3Settings, "agent_node.learners.td3:TD3")
 register("learner", "impala", IMPALASettings, "agent_node.learners.impala:IMPALA")
 register("learner", "ppo", PPOSettings, "agent_node.learners.ppo:PPO")

@@ -110,6 +110,8 @@ class TransitionSample:
     """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
     extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """each `[n, ...]`: what a learner stores beside its transitions (`contracts.Batch.extras`)"""
+    steps: NDArray[np.float32] | None = None
+    """`[n]`: as in `contracts.Batch.steps`"""
 
 
 class ReplayBuffer(Component):
@@ -132,6 +134,8 @@ class ReplayBuffer(Component):
             self._goal = np.full((rows, *space.goal_shape), np.nan, np.float32)
         self._peers = np.full((rows, partners), -1, np.int32)
         self._start = np.zeros(rows, np.int64)
+        self._last = np.zeros(rows, np.int64)
+        """by row: the row of its episode's final observation"""
         self._status = np.zeros(rows, np.uint8)
         self._marks = np.zeros((rows, goals), np.uint8)
         self._agreed = np.full(rows, -1, np.int32)
@@ -215,7 +219,7 @@ class ReplayBuffer(Component):
         self._terminated[rows] = 0
         self._terminated[end - 2] = episode.terminated
         self._goal[rows] = episode.goal
-        self._start[rows] = start
+        self._start[rows], self._last[rows] = start, end - 1
         self._agreed[rows] = -1
         self._ratio[rows] = 1
         status = STEP | (HELD_OUT if self.is_held_out(episode.number) else 0)
@@ -335,10 +339,12 @@ class ReplayBuffer(Component):
         weighting: TargetWeighting = "uniform",
         partner: PartnerCorrection = "ignore",
         tries: int = 2,
+        returns: tuple[int, float] = (1, 1.0),
     ) -> TransitionSample:
         """n training transitions; up to round(share * n) of them are relabelled with a goal that their strategies offer, found among
         `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `weighting`, `partner`: as in
-        `HindsightSettings`."""
+        `HindsightSettings`. `returns` (N, gamma): transitions that are not relabelled go over up to N steps, with the discounted sum of
+        their rewards."""
         goals: Array = np.zeros(0, np.int64)
         wanted = round(share * n) if strategies and (self.space is not None or self.vector is not None) else 0
         rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
@@ -357,7 +363,23 @@ class ReplayBuffer(Component):
             offered, found = self.vector.draw(candidates, self._start[candidates], strategies, random)
             possible = np.flatnonzero(offered)[:wanted]
             rows, goals = np.concatenate([candidates[possible], rows[: n - len(possible)]]), found[possible]
-        return self._gather(rows, goals, partner == "corrected")
+        sample = self._gather(rows, goals, partner == "corrected")
+        if returns[0] > 1:
+            self._sum_rewards(sample, rows, *returns)
+        return sample
+
+    def _sum_rewards(self, sample: TransitionSample, rows: NDArray[np.int64], steps: int, discount: float) -> None:
+        """Let the transitions of `rows` that are not relabelled go over m = min(`steps`, steps left) steps: the reward becomes
+        sum over k < m of discount^k r_k."""
+        taken = np.where(sample.relabelled, 1, np.minimum(steps, self._last[rows] - rows))
+        for k in range(1, steps):
+            more = np.flatnonzero(taken > k)
+            sample.reward[more] += np.float32(discount**k) * self._reward[rows[more] + k]
+        further = np.flatnonzero(taken > 1)
+        ends = rows[further] + taken[further]
+        sample.next_observation[further] = self._history(ends, self._start[ends])
+        sample.terminated[further] = self._terminated[ends - 1]
+        sample.steps = taken.astype(np.float32)
 
     def _gather(self, rows: NDArray[np.int64], goals: Array, corrected: bool) -> TransitionSample:
         """Transitions of `rows`, the first of them relabelled with `goals`."""
@@ -450,6 +472,8 @@ class ReplayBuffer(Component):
         self._cursor = int(found["cursor"][0])
         self._order = deque((int(a), int(b), int(number)) for a, b, number in found["episodes"])
         self._places = {number: (first, last) for first, last, number in self._order}
+        for first, last, _ in self._order:
+            self._last[first:last] = last - 1
         self._count = dict.fromkeys(self._count, 0)
         self._reached_in[:] = 0
         for first, last, _ in self._order:

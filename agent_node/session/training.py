@@ -35,6 +35,8 @@ BATCH, WARMUP = 256, 2000
 """transitions in a fit, and in the buffer before the first one, where neither the model nor the learner has such settings"""
 
 
+ROUNDING = 1e-6
+"""of an update: sums of replay ratios that no binary number is equal to"""
 CLAMPED_SHARE = 0.2
 """mean of a learner's metric `clamped` between two reports from which on there is a warning"""
 
@@ -222,7 +224,8 @@ class Trainer(ABC):
 
 
 class ReplayTrainer(Trainer):
-    """For learners with the capability "replay": `updates_per_tick` batches each tick, after `learning_starts` own transitions."""
+    """For learners with the capability "replay": `replay_ratio` batches for each step of a copy, after `learning_starts` own
+    transitions."""
 
     def __init__(self, components: AgentComponents, time: TimeShares) -> None:
         super().__init__(components, time)
@@ -233,8 +236,8 @@ class ReplayTrainer(Trainer):
     def _learn(self) -> None:
         if len(self._components[REPLAY]) < self._settings.learning_starts:
             return
-        self._credit += self._settings.updates_per_tick
-        while self._credit >= 1:
+        self._credit += self._settings.replay_ratio * self._components.copies
+        while self._credit >= 1 - ROUNDING:
             self._credit -= 1
             with self._time.spent("sample"):
                 batch = self._sampler.batch(self._settings.batch_size)
@@ -244,7 +247,7 @@ class ReplayTrainer(Trainer):
 
     def _missing(self) -> str:
         number, needed = len(self._components[REPLAY]), self._settings.learning_starts
-        if not self._settings.updates_per_tick:
+        if not self._settings.replay_ratio:
             return ""
         if number < needed:
             return (
@@ -329,6 +332,15 @@ def make_batch(samples: list[TransitionSample], imagined: list[bool], features: 
         weight=torch.from_numpy(np.concatenate(weights)),
         imagined=torch.from_numpy(imagined_rows),
         extras={name: torch.from_numpy(np.concatenate([sample.extras[name] for sample in samples])) for name in samples[0].extras},
+        steps=_joined_steps(samples),
+    )
+
+
+def _joined_steps(samples: list[TransitionSample]) -> torch.Tensor | None:
+    if all(sample.steps is None for sample in samples):
+        return None
+    return torch.from_numpy(
+        np.concatenate([np.ones(len(sample.reward), np.float32) if sample.steps is None else sample.steps for sample in samples])
     )
 
 
@@ -341,6 +353,8 @@ class BatchSampler:
         self._hindsight = components.exchange.hindsight
         self._random = components.random["buffer"]
         self._features, self._encodings = components.features, components.encodings
+        learner = components.settings.learner
+        self._returns = (getattr(learner, "n_step", 1), learner.discount)
 
     def batch(self, size: int) -> Batch:
         """`size` transitions, a share of them relabelled, and a share of them imagined."""
@@ -370,11 +384,9 @@ class BatchSampler:
         counts: list[tuple[ReplayBuffer | None, int]] = [(own, size - num_imported), (imported, num_imported)]
         parts = [(buffer, count) for buffer, count in counts if buffer is not None and count]
         if hindsight is None:
-            return [buffer.sample(count, random) for buffer, count in parts]
-        return [
-            buffer.sample(count, random, hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
-            for buffer, count in parts
-        ]
+            return [buffer.sample(count, random, returns=self._returns) for buffer, count in parts]
+        relabelling = (hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
+        return [buffer.sample(count, random, *relabelling, returns=self._returns) for buffer, count in parts]
 
 
 def rollout_batch(rollout: Rollout, features: Features, encodings: GoalEncodings) -> Batch:

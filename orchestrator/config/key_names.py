@@ -66,6 +66,10 @@ _RENAMED = {
     },
 }
 """by section (with its present name): key of version 1 -> present key"""
+_REPLACED = {
+    ("agents.learner", "updates_per_tick"): "is replaced by `replay_ratio`, updates per environment step: divide by environment.copies",
+}
+"""by section and former key: what to write instead, where a value depends on other keys, so that `orchestrate migrate` leaves it"""
 _CHANGED_VALUES = {"agents.teacher.changed_by": {"anybody": "any_agent"}}
 """by key: value of version 1 -> present value"""
 ALIASES = {"agents.learner": {"gamma": "discount"}}
@@ -83,6 +87,12 @@ def present_key(path: Path, root: type[Settings] | None = None) -> str | None:
     """The present name of a key of version 1; None where it was not renamed. The keys before it have their present names."""
     path = _common(path, root)
     return _RENAMED.get(".".join(map(str, path[:-1])), {}).get(str(path[-1])) if path else None
+
+
+def replaced_key(path: Path, root: type[Settings] | None = None) -> str | None:
+    """What replaces a former key whose value must be changed too; None for other keys."""
+    path = _common(path, root)
+    return _REPLACED.get((".".join(map(str, path[:-1])), str(path[-1]))) if path else None
 
 
 def present_value(path: Path, value: object, root: type[Settings] | None = None) -> str | None:

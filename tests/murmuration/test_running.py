@@ -24,6 +24,7 @@ SMALL: dict[str, Any] = {
     "environment.copies": 8,
     "environment.options.horizon": 20,
     "agents.learner.learning_starts": 300,
+    "agents.learner.replay_ratio": 0.125,
     "agents.learner.batch_size": 32,
     "agents.learner.hidden": (16,),
     "agents.world_model.hidden": np.array([16]),

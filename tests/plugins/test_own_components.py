@@ -11,7 +11,7 @@ import pytest
 from agent_node.exchange.settings import CoordinationGameSettings
 from agent_node.goals.settings import BanditGoalSettings, JointLearningProgressSettings, LearningProgressSettings, UniformGoalSettings
 from agent_node.intrinsic.settings import RNDSettings
-from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings, IMPALASettings, PPOSettings, SACSettings
+from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings, IMPALASettings, PPOSettings, SACSettings, TD3Settings
 from agent_node.world_models.settings import EnsembleSettings, GPSettings
 from murmuration.testing import (
     check_averaging_rule,
@@ -36,6 +36,7 @@ LEARNERS = [
     DoubleDQNSettings(hidden=[8]),
     DiscreteSACSettings(hidden=[8]),
     SACSettings(hidden=[8]),
+    TD3Settings(hidden=[8]),
     PPOSettings(hidden=[8]),
     IMPALASettings(hidden=[8]),
 ]

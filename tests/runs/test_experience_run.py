@@ -19,7 +19,7 @@ SHORT = [
     "environment.copies=4",
     "environment.options.horizon=25",
     "evaluation={every: 100000, episodes: 4, final_episodes: 4, aligned: false}",
-    "agents.learner={kind: sac, hidden: [16], batch_size: 32, learning_starts: 200, random_steps: 200, updates_per_tick: 0.5}",
+    "agents.learner={kind: sac, hidden: [16], batch_size: 32, learning_starts: 200, random_steps: 200, replay_ratio: 0.125}",
     "exchange.experience={transitions: 2000}",
     "metrics.every=200ms",
 ]

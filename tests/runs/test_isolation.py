@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 LIGHT = [
     *(change for change in SMALL if not change.startswith(("agents.", "exchange.", "until", "supervision"))),
     "agents.world_model=null",
-    "agents.learner={kind: double_dqn, hidden: [8], learning_starts: 300, batch_size: 16, updates_per_tick: 0.2}",
+    "agents.learner={kind: double_dqn, hidden: [8], learning_starts: 300, batch_size: 16, replay_ratio: 0.025}",
 ]
 """every conversation, little learning"""
 # The deadline is shorter than the time after which an unanswered proposal is repeated: what is lost stays lost.

@@ -21,7 +21,8 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_environments_by_configuration(name: str, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    changes = [*SHORT, *FOREIGN[name], "agents.learner.learning_starts=50", "agents.learner.batch_size=16"]
+    learner = ["agents.learner.learning_starts=50", "agents.learner.replay_ratio=0.25", "agents.learner.batch_size=16"]
+    changes = [*SHORT, *FOREIGN[name], *learner]
     done = orchestrate(runs, "up", str(REPOSITORY / "configs" / "environments" / f"{name}.yaml"), "--name", "foreign", *changes)
     assert done.returncode == 0, done.stdout + done.stderr
     directory = runs / "foreign"
@@ -54,7 +55,7 @@ def test_everything_that_can_be_off_is_off_and_another_learner_on(tmp_path: Path
 
 def test_one_agent_may_differ(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    changes = ["agents.overrides={agent-2: {learner: {updates_per_tick: 8}}}", "until={episodes: 60, time: 60s}"]
+    changes = ["agents.overrides={agent-2: {learner: {replay_ratio: 1}}}", "until={episodes: 60, time: 60s}"]
     done = orchestrate(runs, "up", str(CONFIG), "--name", "mixed", *SMALL, *changes)
     assert done.returncode == 0, done.stdout + done.stderr
     updates = [metrics(runs / "mixed", f"agent-{i}", "updates")[-1] for i in range(4)]

@@ -23,7 +23,7 @@ class WalkerSettings(ReplaySettings):
     kind: Literal["walker"] = "walker"
     batch_size: int = 32
     learning_starts: int = 200
-    updates_per_tick: float = 0.2
+    replay_ratio: float = 0.025
     room: float = 200.0
     """the environment's option"""
 

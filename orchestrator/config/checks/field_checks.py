@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.config.checks.settings_shape import Shape, data_at, kind_of, nearest_keys, places_of, shape_at, shape_of, step
-from orchestrator.config.key_names import present_key, present_value
+from orchestrator.config.key_names import present_key, present_value, replaced_key
 from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, overlap, place, plain, renamed
 from protocols.runtime.component_registry import kinds
@@ -122,6 +122,8 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         keys, at_key = _keys_around(path, data, root), True
         if (present := present_key(path, root)) in keys:
             text = f"this key is now `{present}`; `orchestrate migrate` renames the keys of a file"
+        elif (replacement := replaced_key(path, root)) is not None:
+            text = f"this key {replacement}"
         else:
             suggestion = nearest(str(path[-1]), keys)
             others = _elsewhere(path, root) or f"the keys here are {', '.join(keys) or 'none'}"

@@ -110,6 +110,7 @@ def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     if subject.playable:
         if not subject.facts.has_goals:
             yield from _without_goals(subject, tree)
+            yield from _default_copies(subject, tree)
         elif subject.facts.vector_goals:
             name = subject.configuration.environment.id
             yield from _without_numbered_goals(subject, f"switched off: it is for numbered goals, and {name} has vector goals")
@@ -143,6 +144,14 @@ def _defaults_for_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment
             written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
             if not written and _own(subject, top, "learner"):
                 yield Adjustment((*top, "learner", key), value, "", CHOSEN)
+
+
+def _default_copies(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    """Fewer copies than `environment.copies` has by default, where they are not given and all learners replay: the replay buffer takes
+    episodes that have ended, and those of K copies end K times as many environment steps after they began."""
+    fewest = [getattr(settings.learner, "default_copies", None) for _, _, settings in subject.agents]
+    if find(tree, ("environment", "copies")) is None and fewest and None not in fewest:
+        yield Adjustment(("environment", "copies"), max(fewest), "", CHOSEN)
 
 
 def _without_numbered_goals(subject: RuleContext, reason: str) -> Iterator[Adjustment]:

@@ -37,6 +37,7 @@ LEARNERS = {
     "double_dqn": ({}, DISCRETE),
     "discrete_sac": ({}, DISCRETE),
     "sac": ({"random_steps": 0, "exploit": True}, CONTINUOUS),
+    "td3": ({"random_steps": 0, "policy_delay": 1}, CONTINUOUS),
     "ppo": ({"minibatch_size": 16, "epochs": 2}, DISCRETE),
     "impala": ({"steps": 4}, DISCRETE),
     "impala, continuous": ({"steps": 4, "lstm_layers": 1}, CONTINUOUS),

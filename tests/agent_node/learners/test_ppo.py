@@ -157,3 +157,50 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
     assert restored.optimisers["value_adam"].steps == ours.optimisers["value_adam"].steps
     with pytest.raises(ValueError, match="policy"):
         restored.load_state_dict({name: tensor for name, tensor in ours.state_dict().items() if name != "policy"})
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_values_of_any_size_are_learnt_at_the_same_speed(scale: float) -> None:
+    """Episodes of one step, rewards of two sizes: the value function explains both after some rollouts where targets are normalised."""
+    explained = {}
+    for normalize in (True, False):
+        ppo = learner(normalize_values=normalize, learning_rate=3e-3, max_grad_norm=0.5)
+        for number in range(30):
+            given = batch(32, seed=number)
+            given.terminated[:] = given.first[:] = 1.0  # type: ignore[index]
+            given.reward = scale * (given.observation[..., 0] - 2)
+            explained[normalize] = ppo.learn(given)["explained"]
+    assert explained[True] > 0.9
+    assert (explained[False] > 0.9) == (scale == 1.0)
+
+
+def test_normalised_values_have_the_moments_of_the_targets() -> None:
+    """After rollouts with targets of one distribution V has their mean, before any it is the network's output; averages of two agents have
+    the moments of both."""
+    first, second = learner(0), learner(1)
+    for ppo, level in ((first, 10.0), (second, 30.0)):
+        assert ppo.moments is not None
+        mean, deviation = ppo.moments.center_and_scale()
+        assert (float(mean), float(deviation)) == (0.0, 1.0)
+        for number in range(60):
+            ppo.moments.update(level + torch.randn(4096, generator=torch.Generator().manual_seed(number)))
+        mean, deviation = ppo.moments.center_and_scale()
+        assert float(mean) == pytest.approx(level, abs=0.1) and float(deviation) == pytest.approx(1.0, abs=0.1)
+    for tensors in zip(first.parameter_groups()["critic"], second.parameter_groups()["critic"], strict=True):
+        average = (tensors[0] + tensors[1]) / 2
+        for tensor in tensors:
+            tensor.copy_(average)
+    assert first.moments is not None
+    mean, deviation = first.moments.center_and_scale()
+    assert float(mean) == pytest.approx(20.0, abs=0.1)
+    assert float(deviation) == pytest.approx(101**0.5, rel=0.01), "of the mixture: 1 + 10^2"
+    observations, goals = np.zeros((2, 2), np.float32), np.zeros((2, 3), np.float32)
+    raw = first.value(torch.zeros(2, 5)).squeeze(1).detach().numpy()
+    np.testing.assert_allclose(first.values(observations, goals), float(mean) + float(deviation) * raw, rtol=1e-5)
+
+
+def test_the_entropy_counts_where_actions_are_discrete_by_default() -> None:
+    continuous = PolicySpec((2,), 3, (), (-1.0,), (1.0,))
+    assert learner().entropy_coef == 0.02
+    assert PPO(PPOSettings(hidden=[8]), continuous, 4, 0).entropy_coef == 0.0
+    assert PPO(PPOSettings(hidden=[8], entropy_coef=0.1), continuous, 4, 0).entropy_coef == 0.1

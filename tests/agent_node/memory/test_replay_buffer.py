@@ -66,6 +66,31 @@ def test_transitions_are_those_that_were_lived() -> None:
         assert sample.terminated[i] == (one.terminated and t == one.steps - 1)
 
 
+def test_sums_of_rewards_end_with_the_episode() -> None:
+    """sum over k < m of gamma^k r_k, m = 4 or the steps that are left, and what follows the last of them; one step where relabelled."""
+    random, gamma = np.random.default_rng(3), 0.5
+    buffer, episodes = filled()
+    for number, one in episodes.items():
+        one.reward[:] = random.standard_normal(one.steps)
+        buffer.forget(number)
+    again = ReplayBuffer(100_000, FEATURES, SPACE)
+    for one in episodes.values():
+        again.add(one)
+    restored = ReplayBuffer(100_000, FEATURES, SPACE)
+    restored.load_state_dict(again.state_dict())
+    for ring in (again, restored):
+        sample = ring.sample(2000, np.random.default_rng(0), 0.3, STRATEGIES, returns=(4, gamma))
+        assert sample.steps is not None and set(sample.steps[~sample.relabelled]) == {1.0, 2.0, 3.0, 4.0}
+        assert sample.relabelled.sum() > 100 and set(sample.steps[sample.relabelled]) == {1.0}
+        for i in np.flatnonzero(~sample.relabelled):
+            number, t = sample.observation[i, -1].astype(int).tolist()
+            one = episodes[number]
+            m = min(4, one.steps - t)
+            assert sample.steps[i] == m and sample.next_observation[i, -1, 1] == t + m
+            assert sample.reward[i] == pytest.approx(sum(gamma**k * one.reward[t + k] for k in range(m)), abs=1e-5)
+            assert sample.terminated[i] == (one.terminated and t + m == one.steps)
+
+
 @pytest.mark.parametrize("strategies", [STRATEGIES, *((one,) for one in STRATEGIES)])
 @pytest.mark.parametrize("joint", [True, False])
 def test_relabelled_transitions_are_paid_by_the_reward_rule(strategies: tuple[str, ...], joint: bool) -> None:

@@ -24,7 +24,7 @@ from protocols.spaces.layout import Layout
 @pytest.mark.parametrize(("held_out", "transitions"), [(0.05, 20000), (0.05, 1000), (0.0, 20000)])
 def test_every_model_is_fitted_whatever_is_held_out(held_out: float, transitions: int) -> None:
     model = EnsembleSettings(held_out=held_out, members=2, hidden=[8], batch_size=8, updates_per_tick=1.0)
-    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=100, updates_per_tick=0.0)
+    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=100, replay_ratio=0.0)
     settings = AgentSettings(learner=learner, world_model=model, buffer=BufferSettings(transitions=transitions), goals=None)
     components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
     trainer = create_trainer(components, TimeShares())
@@ -50,7 +50,7 @@ def test_a_model_that_was_never_trusted_is_told_of(learning_starts: int, share: 
         imagined_ratio=0.25,
         imagination=ImaginationSettings(reward="model"),
     )
-    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=100)
+    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=100, replay_ratio=1.0)
     settings = AgentSettings(learner=learner, world_model=model, buffer=BufferSettings(transitions=2000), goals=None)
     components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
     trainer = create_trainer(components, TimeShares())
@@ -70,7 +70,7 @@ def test_a_model_that_was_never_trusted_is_told_of(learning_starts: int, share: 
 
 @pytest.mark.parametrize(("value_range", "warns"), [((0.0, 1.0), True), ((0.0, 100.0), False), (None, False)])
 def test_clamped_targets_are_warned_of_once(value_range: tuple[float, float] | None, warns: bool) -> None:
-    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=50, value_range=value_range)
+    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=50, replay_ratio=1.0, value_range=value_range)
     settings = AgentSettings(learner=learner, goals=None)
     components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
     trainer = create_trainer(components, TimeShares())
@@ -92,12 +92,28 @@ def _trainer(learner: LearnerSettings) -> tuple[AgentComponents, Trainer]:
 
 
 @pytest.mark.parametrize(
+    ("copies", "ratio", "ticks", "updates"),
+    [(1, 1.0, 7, 7), (4, 0.25, 7, 7), (4, 0.5, 7, 14), (64, 1 / 64, 7, 7), (3, 0.1, 10, 3), (10, 0.1, 20, 20), (1, 2.5, 4, 10)],
+)
+def test_updates_follow_the_steps_of_all_copies(copies: int, ratio: float, ticks: int, updates: int) -> None:
+    """`replay_ratio` updates for each environment step, also where no binary number is equal to the ratio."""
+    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=10, replay_ratio=ratio)
+    settings = AgentSettings(learner=learner, goals=None)
+    components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3, 2]), copies, "agent-0", 0)
+    trainer = create_trainer(components, TimeShares())
+    components[REPLAY].add(Episode(0, np.zeros((61, 2), np.float32), np.zeros((60, 2), np.int32), np.zeros(60, np.float32), False))
+    for _ in range(ticks):
+        trainer.tick()
+    assert trainer.updates == updates
+
+
+@pytest.mark.parametrize(
     ("learner", "says"),
     [
         (DoubleDQNSettings(hidden=[8], learning_starts=100), "has 60 of 100 transitions"),
-        (DoubleDQNSettings(hidden=[8], learning_starts=10, updates_per_tick=0.25), "before the first one was due"),
-        (DoubleDQNSettings(hidden=[8], updates_per_tick=0.0), ""),
-        (DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=10), ""),
+        (DoubleDQNSettings(hidden=[8], learning_starts=10, replay_ratio=0.25), "before the first one was due"),
+        (DoubleDQNSettings(hidden=[8], replay_ratio=0.0), ""),
+        (DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=10, replay_ratio=1.0), ""),
         (PPOSettings(hidden=[8], steps=64), "no rollout of 64 step messages was complete"),
     ],
 )

@@ -390,6 +390,13 @@ CASES = [
         M("network.bind", "write network.advertise too"),
     ),
     _case(
+        "a key that is replaced by one with another meaning",
+        START + PLACE + "agents:\n  learner: {kind: double_dqn, «updates_per_tick: 1}\n"
+        "  overrides: {agent-1: {learner: {updates_per_tick: «2}}}\n",
+        M("agents.learner.updates_per_tick", "is replaced by `replay_ratio`, updates per environment step: divide by environment.copies"),
+        M("agents.overrides.agent-1.learner.updates_per_tick", "is replaced by `replay_ratio`"),
+    ),
+    _case(
         "options of landmarks",
         START + "environment:\n  id: landmarks\n  options: {«landmark: 3, room: «10, scheme: «consistant}\n",
         M("environment.options.landmark", "unknown key", "landmarks"),

@@ -125,6 +125,24 @@ def test_the_default_groups_are_those_that_the_agents_have(write: Write) -> None
     assert loaded.configuration.exchange.consensus.groups == ["critic"]
 
 
+@pytest.mark.parametrize(
+    ("environment", "learner", "copies"),
+    [
+        ("id: 'gymnasium:CartPole-v1'", "double_dqn", 4),
+        ("id: 'gymnasium:CartPole-v1'", "ppo", 16),
+        ("id: 'gymnasium:CartPole-v1', copies: 16", "double_dqn", 16),
+        ("id: 'gymnasium:Pendulum-v1'", "auto", 4),
+        ("id: landmarks", "double_dqn", 16),
+    ],
+)
+def test_copies_where_none_are_given(write: Write, environment: str, learner: str, copies: int) -> None:
+    count = 2 if "landmarks" in environment else 1
+    loaded = load(write(f"environment: {{{environment}}}\nagents: {{count: {count}, learner: {learner}}}\n"), machine=LARGE)
+    assert loaded.configuration.environment.copies == copies
+    given = loaded.origins["environment.copies"]
+    assert given == "default for this environment" if copies == 4 else given != "default for this environment"
+
+
 def test_options_of_another_environment_stay_in_the_base_file(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("until: {episodes: 3}\nenvironment: {id: landmarks, copies: 4, options: {room: 300}}\n")
     path = tmp_path / "x.yaml"

@@ -21,6 +21,7 @@ PLAYED: dict[str, Any] = {
         "until": {"steps": 400},
         "agents.count": 2,
         "agents.learner.learning_starts": 100,
+        "agents.learner.replay_ratio": 0.25,
         "agents.learner.batch_size": 16,
         "agents.learner.hidden": [8],
         "agents.world_model": None,

@@ -22,7 +22,8 @@ from tests.orchestrator.report.report_reading import data_of, page_of, unfounded
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = (
-    "agents.count=2", "agents.learner.learning_starts=100", "agents.learner.batch_size=16", "agents.learner.hidden=[8]",
+    "agents.count=2", "agents.learner.learning_starts=100", "agents.learner.replay_ratio=0.25",
+    "agents.learner.batch_size=16", "agents.learner.hidden=[8]",
     "agents.world_model=null",
     "environment.copies=4", "environment.options.horizon=10", "evaluation={every: 100, episodes: 4, final_episodes: 4}",
     "metrics.every=200ms",

@@ -19,7 +19,7 @@ LIGHT = [
     "agents.count=3",
     "agents.world_model=null",
     "exchange.consensus.groups=[critic]",
-    "agents.learner.updates_per_tick=0.2",
+    "agents.learner.replay_ratio=0.025",
     "supervision.restart_delay=200ms",
 ]
 
