@@ -33,6 +33,8 @@ class PolicySpec:
     """components that a policy may add to its actions for the world model alone, to choose among what the model holds possible"""
     grids: Grids | None = None
     """where grids of cells are among the first components; None without grids"""
+    image: tuple[int, int, int] | None = None
+    """height, width and channels of the image that the first components are, in this order of axes, divided by 255; None without image"""
 
 
 @dataclass

@@ -31,7 +31,7 @@ class ImportedFactory(EnvironmentFactory):
         goals, achieved, make = _goals(settings, make, len(context.agents))
         desired = goals is not None and goals.chosen_by == "environment"
         with problems_at("environment", "id"):
-            copies = ParallelCopies(make, context.agents, context.copies, context.seed, achieved, desired)
+            copies = ParallelCopies(make, context.agents, context.copies, context.seed, achieved, desired, settings.images)
         if goals is None:
             return copies
         try:

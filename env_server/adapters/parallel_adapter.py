@@ -9,12 +9,14 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from env_server.adapters.image_observations import ImageEncoder
 from env_server.adapters.observation_flattening import short_name
 from env_server.adapters.space_translation import Translation, translate
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
 from env_server.environments.environment_factory import problem
 from env_server.environments.episode_schedule import HoldableCopies, episode_generator
 from env_server.goals.achieved_goals import AchievedGoals
+from env_server.settings import ImageSettings
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
@@ -23,7 +25,7 @@ _MEMBER, _FIRST, _OVER, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.OV
 _TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED), int(Flag.EVALUATION)
 
 
-def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translation]:
+def translations(environment: Any, agents: Sequence[str], images: ImageSettings | None = None) -> dict[str, Translation]:
     """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`."""
     possible = getattr(environment, "possible_agents", None)
     if not possible:
@@ -37,7 +39,7 @@ def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translati
             "count",
         )
     return {
-        agent: translate(f"{agent} ({name})", environment.observation_space(name), environment.action_space(name))
+        agent: translate(f"{agent} ({name})", environment.observation_space(name), environment.action_space(name), images)
         for agent, name in zip(agents, possible, strict=True)
     }
 
@@ -55,6 +57,7 @@ class _AgentSlot:
         self.agent, self.name, self.translation = agent, name, translation
         layout = translation.layout
         self.encode = translation.encode
+        self.frames = translation.frames
         self.observation: Array = np.zeros((copies, *layout.shape), np.uint8 if layout.dtype == "u1" else np.float32)
         self.total = [0.0] * copies
         self.length = [0] * copies
@@ -66,8 +69,17 @@ class _AgentSlot:
         self.achieved: Array | None = None
         self.desired: Array | None = None
 
-    def see(self, copy: int, observation: Any) -> None:
-        self.observation[copy] = observation if self.encode is None else self.encode(observation)
+    def see(self, copy: int, observation: Any, first: bool = False) -> None:
+        """Take an observation; `first`: its part of an episode begins, and a stack of frames is filled with it."""
+        seen, whole = observation if self.encode is None else self.encode(observation), self.observation[copy]
+        if self.frames == 1:
+            self.observation[copy] = seen
+        elif first:
+            whole[:] = np.tile(seen, self.frames)
+        else:
+            channels = seen.shape[-1]
+            whole[..., :-channels] = whole[..., channels:].copy()
+            whole[..., -channels:] = seen
 
     def measure(self, copy: int, goals: AchievedGoals, environment: Any, observation: Any, info: Mapping[str, Any]) -> None:
         """Note what its body achieves."""
@@ -88,7 +100,7 @@ class ParallelCopies(HoldableCopies):
 
     Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
     `Flag.PARKED`, until the episode is over. Absent agents do nothing, and their episodes go on. `goals`: measures what bodies achieve;
-    `desired`: the environment sets the goals.
+    `desired`: the environment sets the goals. `images`: how images are prepared; None: by the default settings.
     """
 
     def __init__(
@@ -99,13 +111,19 @@ class ParallelCopies(HoldableCopies):
         seed: int = 0,
         goals: AchievedGoals | None = None,
         desired: bool = False,
+        images: ImageSettings | None = None,
     ) -> None:
         self._goals, self._desired = goals, desired
         self._environments: list[Any] = []
         try:
             for _ in range(copies):
                 self._environments.append(make())
-            self._table = translations(self._environments[0], agents)
+            self._table = translations(self._environments[0], agents, images)
+            self.reduced_images = {
+                agent: encoder.source
+                for agent, translation in self._table.items()
+                if isinstance(encoder := translation.encode, ImageEncoder) and encoder.source[:2] != encoder.shape[:2]
+            }
             self.flattened = _flattened(self._environments[0], agents)
         except BaseException:
             self.close()
@@ -159,7 +177,7 @@ class ParallelCopies(HoldableCopies):
             seat.total[copy], seat.length[copy] = 0.0, 0
             seat.flags[copy] = self._base[copy] | _FIRST if here else 0
             if here:
-                seat.see(copy, observations[seat.name])
+                seat.see(copy, observations[seat.name], first=True)
                 self._measure(copy, seat, environment, observations, infos)
                 if self._goals is not None and self._desired:
                     seat.accept(copy, self._goals.desired(infos.get(seat.name, {})))
@@ -184,7 +202,7 @@ class ParallelCopies(HoldableCopies):
                 flags = (base | _PARKED) if seat.joined[copy] else 0
                 if name in left:  # an agent enters, or returns, in the middle of an episode
                     seat.active[copy] = seat.joined[copy] = True
-                    seat.see(copy, observations[name])
+                    seat.see(copy, observations[name], first=True)
                     flags = base | _FIRST
                 seat.flags[copy] = flags | over if flags else 0
                 continue

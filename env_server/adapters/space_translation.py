@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces.utils import flatten
 
+from env_server.adapters.image_observations import ImageEncoder, is_image
 from env_server.adapters.observation_flattening import MOST_FIELDS, fields_of, flattened_layout, short_name
 from env_server.environments.environment_contracts import Array
+from env_server.settings import ImageSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.layout import Layout, ObservationField
 
@@ -33,12 +35,24 @@ class Translation:
     null: Any
     """action 0 of every discrete factor, the middle of every continuous range"""
     encode: Encoder
-    """from an observation of the environment's own kind to the array of the layout; None: it is that array"""
+    """from an observation of the environment's own kind to the array of the layout, or to one frame of it; None: it is that array"""
+    frames: int = 1
+    """frames of images that are stacked along the last axis of the layout's array"""
 
 
-def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[Any]) -> Translation:
-    """The layout that belongs to an agent's spaces; `ConfigurationError` for spaces that do not fit."""
-    layout, encode = _observation(agent, observation)
+def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[Any], images: ImageSettings | None = None) -> Translation:
+    """The layout that belongs to an agent's spaces, `images` prepared by these settings or the default ones; `ConfigurationError` for
+    spaces that do not fit."""
+    if is_image(observation):
+        images = images or ImageSettings()
+        encoder = ImageEncoder(agent, observation, images)
+        layout = Layout(shape=[*encoder.shape[:2], encoder.shape[2] * images.frame_stack], dtype="u1")
+        return replace(_actions(agent, layout, encoder, action), frames=images.frame_stack)
+    return _actions(agent, *_observation(agent, observation), action)
+
+
+def _actions(agent: str, layout: Layout, encode: Encoder, action: spaces.Space[Any]) -> Translation:
+    """The translation with that layout of observations."""
     if isinstance(action, spaces.Discrete):
         return _factors(agent, layout, encode, np.array(action.n), np.array(action.start), None)
     if isinstance(action, spaces.MultiDiscrete):
@@ -54,7 +68,7 @@ def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[A
 
 
 def _observation(agent: str, space: spaces.Space[Any]) -> tuple[Layout, Encoder]:
-    """(layout without actions, encoder): images and other bytes stay as they are, all else becomes a vector of f4."""
+    """(layout without actions, encoder) of what is no image: bytes stay as they are, all else becomes a vector of f4."""
     if not isinstance(space, spaces.Box):
         return flattened_layout(agent, space), partial(flatten, space)
     if space.dtype == np.uint8:
