@@ -120,7 +120,7 @@ IMAGE = spec(36, 36, 1, goal=2)
 @pytest.mark.parametrize("network", ["cnn", "impala_cnn"])
 @pytest.mark.parametrize("settings", [
     DoubleDQNSettings(hidden=[16]), DiscreteSACSettings(hidden=[16]), PPOSettings(hidden=[16], epochs=2),
-    IMPALASettings(hidden=[16], lstm_layers=1),
+    IMPALASettings(hidden=[16]),
 ], ids=lambda one: one.kind)  # fmt: skip
 def test_learners_of_discrete_actions_keep_their_contract_on_images(settings: DoubleDQNSettings, network: str) -> None:
     check_learner(settings.model_copy(update={"network": network}), IMAGE)
