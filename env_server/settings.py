@@ -80,6 +80,19 @@ Wrapper = Annotated[
 ]
 
 
+class ImageSettings(Settings):
+    """How images (Box of uint8 with 2 to 4 axes) are prepared before they are sent to the agents. Not for vectorised environments."""
+
+    size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None = (84, 84)
+    """greatest height and width in pixels: a longer side is reduced to it by averaging over boxes of pixels, each side on its own, so that
+    the aspect ratio may change; smaller images stay as they are; null: none is reduced"""
+    grayscale: bool = False
+    """one channel, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), in place of three"""
+    frame_stack: Annotated[int, Field(ge=1, le=16)] = 1
+    """newest frames that are stacked along the channels, oldest first, so that motion is observed; before the start of an episode stands
+    its first frame"""
+
+
 class EnvironmentSettings(Settings):
     """The environment, the number of copies, and what happens when agents are late."""
 
@@ -94,6 +107,8 @@ class EnvironmentSettings(Settings):
     wrappers: Annotated[list[Wrapper], Field(max_length=32)] = []
     """wrappers around the environment of each copy, the first one innermost; each as `package.module:name` or `./file.py:name`, or as
     `{of: ..., arguments: {...}}`. They wrap the Gymnasium environment, or the PettingZoo one. Not for vectorised environments"""
+    images: ImageSettings = ImageSettings()
+    """size, grayscale and frame stack of observed images"""
     copies: Annotated[int, Field(ge=1, le=65536)] = 16
     """copies of the environment, stepped together in one message. Where nothing is given: 4 without goals if all agents learn by replay,
     since the replay buffer takes whole episodes; 16 otherwise"""

@@ -35,6 +35,8 @@ class PolicySpec:
     """where grids of cells are among the first components; None without grids"""
     mask: int = 0
     """the last so many components of the observation are the action mask, sum(actions) of them: 1 where a choice is legal; 0: no mask"""
+    image: tuple[int, int, int] | None = None
+    """height, width and channels of the image that the first components are, in this order of axes, divided by 255; None without image"""
 
 
 @dataclass

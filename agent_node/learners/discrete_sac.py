@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec, State
-from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
+from agent_node.learners.library.flat_networks import policy_inputs
 from agent_node.learners.library.joint_actions import JointActionLearner
+from agent_node.learners.library.network_architectures import network_of
 from agent_node.learners.library.optimisers import Adam
 from agent_node.learners.settings import DiscreteSACSettings
 
@@ -35,7 +36,9 @@ class DiscreteSAC(JointActionLearner):
         super().__init__(settings, policy_spec, rows, seed)
         self.settings = settings
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.policy, self.critics, self.targets = (StackedMLP(k, self.widths, generator, self.device) for k in (1, 2, 2))
+        shape = settings.network, policy_spec, settings.hidden, self.actions.count
+        self.policy = network_of(*shape, generator, 0.01, self.device, members=1)
+        self.critics, self.targets = (network_of(*shape, generator, 1.0, self.device, members=2) for _ in range(2))
         self.targets.vector.copy_(self.critics.vector)
         self.log_temperature = torch.tensor([log(settings.temperature)], device=self.device)
         self.temperature_gradient = torch.zeros(1, device=self.device)

@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec, State
-from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
+from agent_node.learners.library.flat_networks import policy_inputs
 from agent_node.learners.library.joint_actions import JointActionLearner
+from agent_node.learners.library.network_architectures import network_of
 from agent_node.learners.library.optimisers import Adam
 from agent_node.learners.settings import DoubleDQNSettings
 
@@ -37,7 +38,8 @@ class DoubleDQN(JointActionLearner):
         super().__init__(settings, policy_spec, rows, seed)
         self.settings = settings
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.online, self.target = (StackedMLP(1, self.widths, generator, self.device) for _ in range(2))
+        shape = settings.network, policy_spec, settings.hidden, self.actions.count
+        self.online, self.target = (network_of(*shape, generator, 1.0, self.device, members=1) for _ in range(2))
         self.target.vector.copy_(self.online.vector)
         self.adam = Adam(self.online.vector, self.online.gradient, settings.learning_rate, settings.max_grad_norm)
         self.optimisers = {"adam": self.adam}

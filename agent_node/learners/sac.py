@@ -37,6 +37,7 @@ from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, P
 from agent_node.learners.library.action_bounds import ActionBounds
 from agent_node.learners.library.devices import CPU, device_of
 from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
+from agent_node.learners.library.network_architectures import EncodedNetwork, network_of
 from agent_node.learners.library.optimisers import Adam, FlatComponent, restore
 from agent_node.learners.settings import SACSettings
 
@@ -52,8 +53,7 @@ class SoftActorCritic(FlatComponent):
     def __init__(
         self,
         settings: SACSettings,
-        inputs: int,
-        actions: int,
+        policy_spec: PolicySpec,
         hallucinated: int,
         initial: torch.Generator,
         seed: int,
@@ -62,11 +62,11 @@ class SoftActorCritic(FlatComponent):
     ) -> None:
         """`prefix`: of the names of its tensors in a checkpoint."""
         self.settings = settings
-        self.actions = actions
-        self.chosen = actions + hallucinated
-        self.actor = StackedMLP(1, [inputs, *settings.hidden, 2 * self.chosen], initial, device)
-        self.critics = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial, device)
-        self.targets = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial, device)
+        self.actions = len(policy_spec.low)
+        self.chosen = self.actions + hallucinated
+        shape = settings.network, policy_spec, settings.hidden
+        self.actor = network_of(*shape, 2 * self.chosen, initial, 0.01, device, members=1)
+        self.critics, self.targets = (network_of(*shape, 1, initial, 1.0, device, members=2, behind=self.chosen) for _ in range(2))
         self.targets.vector.copy_(self.critics.vector)
         self.log_temperature = torch.tensor([log(settings.temperature)], device=device)
         self.temperature_gradient = torch.zeros(1, device=device)
@@ -102,7 +102,7 @@ class SoftActorCritic(FlatComponent):
         density = normal + 2 * (executed + functional.softplus(-2 * executed))
         return torch.tanh(raw), density.sum(dim=1) - ends * (log(2 * pi) / 2 + 2 * log(2))
 
-    def values(self, network: StackedMLP, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def values(self, network: StackedMLP | EncodedNetwork, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Q_k(s, a) of both critics of `network`, `[2, n]`, for `state[n, ...]` and `action[n, A]`."""
         values: torch.Tensor = network(torch.cat([state, action], dim=1).expand(2, -1, -1))
         return values.squeeze(2)
@@ -154,7 +154,7 @@ class SoftActorCritic(FlatComponent):
         values, critics = self.critics.run(torch.cat([state, drawn], dim=1))
         least = values.min(dim=0)
         chosen = torch.zeros_like(values).scatter_(0, least.indices.unsqueeze(0), -1 / n)
-        slope = self.critics.back(critics, chosen, "inputs").sum(dim=0)[:, state.shape[1] :]
+        slope = self.critics.back(critics, chosen, "inputs").sum(dim=0)[:, -self.chosen :]
 
         by_raw = slope * (1 - drawn.square())
         by_raw[:, :ends] += 2 / n * alpha * drawn[:, :ends]
@@ -183,12 +183,11 @@ class SAC(Learner):
         self.device = device_of(settings.device, "agents.learner.device")
         self.bounds = ActionBounds(policy_spec, settings.kind, self.device)
         self.hallucinated = policy_spec.hallucinated
-        inputs, actions = int(np.prod(policy_spec.observation)) + policy_spec.goal, len(policy_spec.low)
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.explorer = SoftActorCritic(settings, inputs, actions, policy_spec.hallucinated, generator, seed, self.device)
+        self.explorer = SoftActorCritic(settings, policy_spec, policy_spec.hallucinated, generator, seed, self.device)
         self.exploiter: SoftActorCritic | None = None
         if settings.exploit:
-            self.exploiter = SoftActorCritic(settings, inputs, actions, 0, generator, seed + 1, self.device, "exploit.")
+            self.exploiter = SoftActorCritic(settings, policy_spec, 0, generator, seed + 1, self.device, "exploit.")
         self._random = np.random.default_rng(seed)
         self.acted = 0
         """rows in which it has explored"""

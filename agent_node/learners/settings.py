@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -11,8 +11,20 @@ from agent_node.settings.value_types import Device, Interval, NotNegative, Posit
 from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import ComponentSettings, Probability, Settings
 
-Network = Literal["auto", "mlp", "grid"]
-"""mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
+Network = Literal["auto", "mlp", "grid", "cnn", "impala_cnn"]
+LEAST_SIDE = 36
+"""pixels: least height and width of an image for the three convolutions of `cnn`"""
+
+
+def network_for(network: Network, grid: bool, image: Sequence[int] | None) -> Literal["mlp", "grid", "cnn", "impala_cnn"]:
+    """The network that `auto` stands for, where a grid or an image `(height, width, channels)` is observed; others are themselves."""
+    if network != "auto":
+        return network
+    if grid:
+        return "grid"
+    if image is None:
+        return "mlp"
+    return "cnn" if min(image[:2]) >= LEAST_SIDE else "impala_cnn"
 
 
 class LearnerSettings(ComponentSettings):
@@ -49,9 +61,46 @@ class LearnerSettings(ComponentSettings):
         return False
 
     @property
+    def least_image_side(self) -> int:
+        """Least height and width in pixels of the image that the network needs; 0: it needs no image."""
+        return 0
+
+    def image_defaults(self, image: Sequence[int]) -> Mapping[str, Any]:
+        """Fields that take these values where they are not given and an image `(height, width, channels)` is observed."""
+        return {}
+
+    @property
     def recurrent(self) -> bool:
         """Whether the policy depends on more than the newest observation."""
         return False
+
+
+class NetworkSettings(LearnerSettings):
+    """Learners whose networks are chosen by what is observed. `hidden` are the widths of the layers behind convolutions."""
+
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network")
+    image_learning_rate: ClassVar[float]
+    """step size where images are observed and none is given"""
+    network: Network = "auto"
+    """mlp: layers on the vector of features; grid: convolutions over the cells of a grid; cnn: convolutions over an image of at least 36 x
+    36 pixels (Mnih et al., Nature 2015); impala_cnn: residual blocks over an image of any size (Espeholt et al., arXiv 1802.01561); behind
+    convolutions follow ReLU layers of the widths `hidden`. auto: grid where a grid is observed, cnn where an image is (impala_cnn if it is
+    smaller), else mlp"""
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether `network` is `grid`."""
+        return self.network == "grid"
+
+    @property
+    def least_image_side(self) -> int:
+        """36 for `cnn`, 1 for `impala_cnn`, else 0."""
+        return {"cnn": LEAST_SIDE, "impala_cnn": 1}.get(self.network, 0)
+
+    def image_defaults(self, image: Sequence[int]) -> Mapping[str, Any]:
+        """The published width of the layer behind the convolutions, and a step size for them; none for `mlp`."""
+        widths = {"cnn": [512], "impala_cnn": [256]}.get(network_for(self.network, False, image))
+        return {} if widths is None else {"hidden": widths, "learning_rate": self.image_learning_rate}
 
 
 class AutoLearnerSettings(LearnerSettings):
@@ -117,11 +166,12 @@ class RMSPropSettings(Settings):
     """of RMSProp"""
 
 
-class DoubleDQNSettings(HeldExplorationSettings):
+class DoubleDQNSettings(NetworkSettings, HeldExplorationSettings):
     """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
     goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0], "exploration": 0.15, "exploration_hold": [3, 11]}
+    image_learning_rate: ClassVar[float] = 1e-4
     kind: Literal["double_dqn"] = "double_dqn"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     """step size of Adam"""
@@ -134,12 +184,13 @@ class DoubleDQNSettings(HeldExplorationSettings):
     [0, 1] in environments whose goals pay once, and at most 1, and null in all others"""
 
 
-class DiscreteSACSettings(HeldExplorationSettings):
+class DiscreteSACSettings(NetworkSettings, HeldExplorationSettings):
     """Soft actor-critic over the joint discrete action, with automatic temperature (Haarnoja et al., arXiv 1812.05905; discrete form:
     Christodoulou, arXiv 1910.07207)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
+    image_learning_rate: ClassVar[float] = 3e-4
     kind: Literal["discrete_sac"] = "discrete_sac"
     exploration: Probability = 0.0
     """random actions besides those of the stochastic policy"""
@@ -149,10 +200,11 @@ class DiscreteSACSettings(HeldExplorationSettings):
     """alpha at the start"""
 
 
-class ContinuousReplaySettings(ReplaySettings):
+class ContinuousReplaySettings(NetworkSettings, ReplaySettings):
     """Replay learners of a policy for continuous actions, with twin critics."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    image_learning_rate: ClassVar[float] = 3e-4
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam, of all networks"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
@@ -193,13 +245,14 @@ class TD3Settings(ContinuousReplaySettings):
     """updates of the critics for one of the policy and of the targets"""
 
 
-class IMPALASettings(RMSPropSettings, RolloutSettings):
+class IMPALASettings(RMSPropSettings, NetworkSettings, RolloutSettings):
     """Actor-critic with V-trace (Espeholt et al., arXiv 1802.01561): one gradient update for every few copies' rollouts, each of which
     is used once."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy",)
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
     architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "lstm_layers")
+    image_learning_rate: ClassVar[float] = 6e-4
     kind: Literal["impala"] = "impala"
     steps: Annotated[int, Field(ge=1, le=100_000)] = 100
     """T: step messages in one rollout"""
@@ -208,7 +261,7 @@ class IMPALASettings(RMSPropSettings, RolloutSettings):
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
     hidden: Widths = [256, 256]
-    """widths of the hidden layers (ReLU), behind the convolutions of a grid"""
+    """widths of the hidden layers (ReLU), behind the convolutions of a grid or an image"""
     entropy_coef: NotNegative = 0.0005
     """weight of the policy's entropy"""
     value_coef: NotNegative = 0.5
@@ -217,15 +270,8 @@ class IMPALASettings(RMSPropSettings, RolloutSettings):
     """ratios of new to old probability, in returns, traces and advantages, count no more than this"""
     lstm_layers: Annotated[int, Field(ge=0, le=8)] = 0
     """LSTM layers behind the hidden ones, as wide as the last of these; 0: none"""
-    network: Network = "auto"
-    """mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
-
-    @property
-    def needs_grid(self) -> bool:
-        """Whether `network` is `grid`."""
-        return self.network == "grid"
 
     @property
     def recurrent(self) -> bool:
@@ -233,12 +279,12 @@ class IMPALASettings(RMSPropSettings, RolloutSettings):
         return self.lstm_layers > 0
 
 
-class PPOSettings(RolloutSettings):
+class PPOSettings(NetworkSettings, RolloutSettings):
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347), with a policy and a value network (tanh)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
-    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network")
+    image_learning_rate: ClassVar[float] = 2.5e-4
     kind: Literal["ppo"] = "ppo"
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
@@ -268,13 +314,6 @@ class PPOSettings(RolloutSettings):
     """own training steps within which the step size falls to 0, linearly; null: it stays"""
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
-    network: Network = "auto"
-    """mlp: tanh layers; grid: convolutions over the cells of a grid, and `hidden` behind them (ReLU); auto: grid where a grid is seen"""
-
-    @property
-    def needs_grid(self) -> bool:
-        """Whether `network` is `grid`."""
-        return self.network == "grid"
 
 
 register("learner", "auto", AutoLearnerSettings, "agent_node.learners.automatic:automatic")

@@ -16,8 +16,6 @@ from protocols.spaces.action_masks import LEGAL
 from protocols.spaces.grid_space import AGENT, Grids
 from protocols.spaces.layout import Layout
 
-LARGEST_SIDE = 40
-"""Pictures are averaged over square blocks until neither side is longer than this."""
 LARGEST_CODE = AGENT
 """Codes of a grid's cells are divided by this, the largest."""
 LINEAR_GAIN = 10.0
@@ -32,13 +30,13 @@ def wrap(angle: Array) -> Array:
 class Features:
     """Features of the newest `history` observations of one layout.
 
-    A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures, divided by 255 here, and for grids of cells,
+    A raw observation has `size` = D components (`dtype` float32, or uint8 for images, divided by 255 here, and for grids of cells,
     divided by 10, the largest code). Its features are, in this
     order: linear components, scaled to [-1, 1] where the layout has their bounds, each of the C circular ones replaced by its sine; the C
     cosines; then the H - 1 changes between the observations, oldest first, D components each (circular: wrapped radians; linear: in the
     same scale, times 10); then, for k < `frequencies` = F, sin(2^k pi x) and cos(2^k pi x) of the B newest components x with bounds
     (positional encoding: Tancik et al., arXiv 2006.10739). In all D + C + (H - 1) D + 2 F B. `ConfigurationError` for frequencies where
-    nothing has bounds.
+    nothing has bounds, and for a history of images, whose frames the environment server stacks.
 
     With an action mask of M numbers (`mask`) the last M components of a raw observation are it. Features begin with those of the other
     D - M components, and end with the newest mask as it is: (D - M) + C + (H - 1) (D - M) + 2 F B + M.
@@ -50,12 +48,15 @@ class Features:
         self.dtype: type[np.float32] | type[np.uint8] = np.uint8 if layout.dtype == "u1" else np.float32
         self.grids = None if layout.grid is None else Grids.from_info(layout.grid)
         self._bytes = np.float32(1 / 255 if self.grids is None else 1 / LARGEST_CODE)
-        shape = tuple(layout.shape)
-        self._block = 1
-        if len(shape) == 3:
-            self._block = max(1, -(-max(shape[0], shape[1]) // LARGEST_SIDE))
-            shape = (shape[0] // self._block, shape[1] // self._block, shape[2])
-        self.size = int(np.prod(shape, dtype=np.int64))
+        self.image: tuple[int, int, int] | None = None
+        """height, width and channels of an observed image"""
+        if self.dtype is np.uint8 and self.grids is None and len(layout.shape) == 3:
+            height, width, channels = layout.shape
+            self.image = height, width, channels
+            if history > 1:
+                text = "differences between images are not computed"
+                raise ConfigurationError(f"agents.history: {text}; write 1, and environment.images.frame_stack: {history}")
+        self.size = int(np.prod(layout.shape, dtype=np.int64))
         self.mask = layout.mask_size
         if self.mask and (self.dtype is np.uint8 or not 0 < self.mask < self.size):
             raise ConfigurationError(
@@ -95,18 +96,13 @@ class Features:
     def policy_spec(self, goal_length: int = 0) -> PolicySpec:
         """What learners and models are built for."""
         low, high = tuple(self.layout.low), tuple(self.layout.high)
-        return PolicySpec((self.width,), goal_length, tuple(self.layout.actions), low, high, grids=self.grids, mask=self.mask)
+        return PolicySpec(
+            (self.width,), goal_length, tuple(self.layout.actions), low, high, grids=self.grids, image=self.image, mask=self.mask
+        )
 
     def flatten(self, observation: Array) -> Array:
-        """`[n, *shape]` as it comes from the environment to raw `[n, D]`; large pictures as the means of square blocks of pixels."""
-        n = observation.shape[0]
-        if self._block > 1:
-            height, width, channels = self.layout.shape
-            rows, columns = height // self._block, width // self._block
-            cut = observation[:, : rows * self._block, : columns * self._block]
-            blocks = cut.reshape(n, rows, self._block, columns, self._block, channels)
-            observation = blocks.mean(axis=(2, 4), dtype=np.float32).astype(self.dtype)
-        return observation.reshape(n, self.size)
+        """`[n, *shape]` as it comes from the environment to raw `[n, D]`."""
+        return observation.reshape(observation.shape[0], self.size)
 
     def encode(self, observation: Array) -> NDArray[np.float32]:
         """Raw `[n, H, D]`, oldest first, to features `[n, width]`."""
@@ -159,7 +155,7 @@ class Features:
 
     def follow(self, last: Array, change: Array) -> NDArray[np.float32]:
         """Inverse of `difference`: raw `last[n, D]` changed by `change[n, D]`, circular components wrapped, others kept within the bounds
-        of the layout, pictures in 0..255, the action mask rounded to 0 or 1."""
+        of the layout, images in 0..255, the action mask rounded to 0 or 1."""
         following = np.add(last, change, dtype=np.float32)
         if self._angles.size:
             following[..., self._angles] = wrap(following[..., self._angles])

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from env_server.adapters.image_observations import ImageEncoder
 from env_server.adapters.observation_flattening import short_name
 from env_server.adapters.parallel_conversions import TurnBasedParallel
 from env_server.adapters.space_translation import MASK, Translation, mask_vector, observes_mask, translate
@@ -16,6 +17,7 @@ from env_server.environments.environment_contracts import AgentBatch, Array, Epi
 from env_server.environments.environment_factory import problem
 from env_server.environments.episode_schedule import HoldableCopies, episode_generator
 from env_server.goals.achieved_goals import AchievedGoals
+from env_server.settings import ImageSettings
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
@@ -26,7 +28,9 @@ _TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED)
 _WAITING = int(Flag.WAITING)
 
 
-def translations(environment: Any, agents: Sequence[str], masks: Mapping[Any, int] | None = None) -> dict[str, Translation]:
+def translations(
+    environment: Any, agents: Sequence[str], masks: Mapping[Any, int] | None = None, images: ImageSettings | None = None
+) -> dict[str, Translation]:
     """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`. `masks`:
     what `masks_in_infos` returns."""
     possible = getattr(environment, "possible_agents", None)
@@ -43,7 +47,7 @@ def translations(environment: Any, agents: Sequence[str], masks: Mapping[Any, in
     table = {}
     for agent, name in zip(agents, possible, strict=True):
         who, seen, done = f"{agent} ({name})", environment.observation_space(name), environment.action_space(name)
-        table[agent] = translate(who, seen, done, mask_in_info=bool(masks))
+        table[agent] = translate(who, seen, done, bool(masks), images)
         size, choices = (masks or {}).get(name), table[agent].layout.mask_size
         if size is not None and choices and not observes_mask(seen) and size != choices:
             text = f"the info of {who} has an {MASK} of {size} numbers, and its actions have {choices} choices"
@@ -76,6 +80,7 @@ class _AgentSlot:
         self.agent, self.name, self.translation = agent, name, translation
         layout = translation.layout
         self.encode = translation.encode
+        self.frames = translation.frames
         self.observation: Array = np.zeros((copies, *layout.shape), np.uint8 if layout.dtype == "u1" else np.float32)
         self.total = [0.0] * copies
         self.length = [0] * copies
@@ -89,8 +94,17 @@ class _AgentSlot:
         self.achieved: Array | None = None
         self.desired: Array | None = None
 
-    def see(self, copy: int, observation: Any, info: Mapping[str, Any]) -> None:
-        self.observation[copy] = observation if self.encode is None else self.encode(observation, info)
+    def see(self, copy: int, observation: Any, info: Mapping[str, Any], first: bool = False) -> None:
+        """Take an observation; `first`: its part of an episode begins, and a stack of frames is filled with it."""
+        seen, whole = observation if self.encode is None else self.encode(observation, info), self.observation[copy]
+        if self.frames == 1:
+            self.observation[copy] = seen
+        elif first:
+            whole[:] = np.tile(seen, self.frames)
+        else:
+            channels = seen.shape[-1]
+            whole[..., :-channels] = whole[..., channels:].copy()
+            whole[..., -channels:] = seen
 
     def measure(self, copy: int, goals: AchievedGoals, environment: Any, observation: Any, info: Mapping[str, Any]) -> None:
         """Note what its body achieves."""
@@ -111,7 +125,8 @@ class ParallelCopies(HoldableCopies):
 
     Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
     `Flag.PARKED`, until the episode is over. Absent agents do nothing, and their episodes go on. `goals`: measures what bodies achieve;
-    `desired`: the environment sets the goals; `masks`: of actions, in infos (`masks_in_infos`).
+    `desired`: the environment sets the goals; `masks`: of actions, in infos (`masks_in_infos`);
+    `images`: how images are prepared, None: by the default settings.
 
     Where agents take turns (`TurnBasedParallel`) each step is the move of one agent; the others have `Flag.WAITING`. The flag `FIRST` of an
     agent stands at its first turn, and each of its rewards is the sum since its turn before; what is paid before the first turn counts
@@ -127,13 +142,19 @@ class ParallelCopies(HoldableCopies):
         goals: AchievedGoals | None = None,
         desired: bool = False,
         masks: Mapping[Any, int] | None = None,
+        images: ImageSettings | None = None,
     ) -> None:
         self._goals, self._desired = goals, desired
         self._environments: list[Any] = []
         try:
             for _ in range(copies):
                 self._environments.append(make())
-            self._table = translations(self._environments[0], agents, masks)
+            self._table = translations(self._environments[0], agents, masks, images)
+            self.reduced_images = {
+                agent: encoder.source
+                for agent, translation in self._table.items()
+                if isinstance(encoder := translation.encode, ImageEncoder) and encoder.source[:2] != encoder.shape[:2]
+            }
             self.flattened = _flattened(self._environments[0], agents)
         except BaseException:
             self.close()
@@ -197,7 +218,7 @@ class ParallelCopies(HoldableCopies):
             seat.total[copy], seat.length[copy] = 0.0, 0
             seat.flags[copy] = self._base[copy] | (_FIRST if begins else _WAITING) if here else 0
             if begins:
-                seat.see(copy, observations[seat.name], infos.get(seat.name, {}))
+                seat.see(copy, observations[seat.name], infos.get(seat.name, {}), first=True)
                 self._measure(copy, seat, environment, observations, infos)
                 if self._goals is not None and self._desired:
                     seat.accept(copy, self._goals.desired(infos.get(seat.name, {})))
@@ -224,7 +245,7 @@ class ParallelCopies(HoldableCopies):
                     seat.active[copy] = seat.joined[copy] = True
                     seat.begun[copy] = name in observations
                     if seat.begun[copy]:
-                        seat.see(copy, observations[name], infos.get(name, {}))
+                        seat.see(copy, observations[name], infos.get(name, {}), first=True)
                     flags = base | (_FIRST if seat.begun[copy] else _WAITING)
                 seat.flags[copy] = flags | over if flags else 0
                 continue

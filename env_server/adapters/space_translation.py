@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces.utils import flatten
 
+from env_server.adapters.image_observations import ImageEncoder, is_image
 from env_server.adapters.observation_flattening import MOST_FIELDS, fields_of, flattened_layout, short_name
 from env_server.environments.environment_contracts import Array
+from env_server.settings import ImageSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.layout import Layout, ObservationField
 
@@ -35,7 +37,10 @@ class Translation:
     null: Any
     """action 0 of every discrete factor, the middle of every continuous range"""
     encode: Encoder
-    """from an observation of the environment's own kind, and its info, to the array of the layout; None: the observation is that array"""
+    """from an observation of the environment's own kind, and its info, to the array of the layout, or to one frame of it; None: the
+    observation is that array"""
+    frames: int = 1
+    """frames of images that are stacked along the last axis of the layout's array"""
 
 
 def observes_mask(observation: spaces.Space[Any]) -> bool:
@@ -43,17 +48,32 @@ def observes_mask(observation: spaces.Space[Any]) -> bool:
     return isinstance(observation, spaces.Dict) and MASK in observation.spaces
 
 
-def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[Any], mask_in_info: bool = False) -> Translation:
-    """The layout that belongs to an agent's spaces; `ConfigurationError` for spaces that do not fit.
+def translate(
+    agent: str,
+    observation: spaces.Space[Any],
+    action: spaces.Space[Any],
+    mask_in_info: bool = False,
+    images: ImageSettings | None = None,
+) -> Translation:
+    """The layout that belongs to an agent's spaces, `images` prepared by these settings or the default ones; `ConfigurationError` for
+    spaces that do not fit.
 
     An action mask stands behind the observation, which becomes a vector of f4. It is the entry `action_mask` of the observation, or with
     `mask_in_info` that of infos (all ones where an info has none): for Discrete(n) n numbers, for MultiDiscrete n_1 + ... + n_A, as one
     array or as one for each factor. Continuous actions have no mask."""
     choices = _choices(action)
     if choices and (observes_mask(observation) or mask_in_info):
-        layout, encode = _masked(agent, observation, choices)
-    else:
-        layout, encode = _observation(agent, observation)
+        return _actions(agent, *_masked(agent, observation, choices), action)
+    if is_image(observation):
+        images = images or ImageSettings()
+        encoder = ImageEncoder(agent, observation, images)
+        layout = Layout(shape=[*encoder.shape[:2], encoder.shape[2] * images.frame_stack], dtype="u1")
+        return replace(_actions(agent, layout, encoder, action), frames=images.frame_stack)
+    return _actions(agent, *_observation(agent, observation), action)
+
+
+def _actions(agent: str, layout: Layout, encode: Encoder, action: spaces.Space[Any]) -> Translation:
+    """The translation with that layout of observations."""
     if isinstance(action, spaces.Discrete):
         return _factors(agent, layout, encode, np.array(action.n), np.array(action.start), None)
     if isinstance(action, spaces.MultiDiscrete):
@@ -116,7 +136,7 @@ def mask_vector(mask: Any) -> Array:
 
 
 def _observation(agent: str, space: spaces.Space[Any]) -> tuple[Layout, Encoder]:
-    """(layout without actions, encoder): images and other bytes stay as they are, all else becomes a vector of f4."""
+    """(layout without actions, encoder) of what is no image: bytes stay as they are, all else becomes a vector of f4."""
     if not isinstance(space, spaces.Box):
         return flattened_layout(agent, space), lambda observation, info: flatten(space, observation)
     if space.dtype == np.uint8:

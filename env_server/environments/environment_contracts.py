@@ -127,6 +127,14 @@ class FlattenedObservations(Protocol):
 
 
 @runtime_checkable
+class ReducedImages(Protocol):
+    """A vector environment that reduces the size of observed images."""
+
+    reduced_images: Mapping[str, tuple[int, ...]]
+    """`(height, width, channels)` before, by the agents whose images are reduced"""
+
+
+@runtime_checkable
 class RestartableEnvironment(Protocol):
     """A vector environment in which an agent may end episodes of its own before they are over."""
 

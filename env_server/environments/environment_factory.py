@@ -78,13 +78,15 @@ class EnvironmentDescription:
     goal_space: GoalSpace | None = None
     flattened: Mapping[str, str] = field(default_factory=dict)
     """observation spaces, as text, by the agents whose observations are flattened"""
+    reduced_images: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """`(height, width, channels)` before, by the agents whose images are reduced in size"""
 
 
 class EnvironmentFactory:
     """Makes one kind of environment. `create` is required, the others have defaults."""
 
     takes_wrappers: ClassVar[bool] = False
-    """whether `environment.wrappers` can be applied: copies are single environments"""
+    """whether `environment.wrappers` and `environment.images` can be applied: copies are single environments"""
 
     def create(self, context: EnvironmentContext) -> VectorEnvironment:
         """The environment with all its copies, before its first reset. `EnvironmentProblem` for what does not fit."""

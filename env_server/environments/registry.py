@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from env_server.environments.environment_contracts import FlattenedObservations, GoalEnvironment, VectorEnvironment
+from env_server.environments.environment_contracts import FlattenedObservations, GoalEnvironment, ReducedImages, VectorEnvironment
 from env_server.environments.environment_factory import (
     EnvironmentContext,
     EnvironmentDescription,
@@ -23,7 +23,7 @@ from env_server.environments.environment_factory import (
     factory_of,
     problem,
 )
-from env_server.settings import EnvironmentSettings
+from env_server.settings import EnvironmentSettings, ImageSettings
 from protocols.runtime.component_registry import component, kinds
 from protocols.runtime.settings_types import Settings
 
@@ -76,7 +76,8 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
         space = environment.goal_space if isinstance(environment, GoalEnvironment) else None
         base = environment.base if isinstance(environment, GoalCopies) else environment
         flattened = base.flattened if isinstance(base, FlattenedObservations) else {}
-        return EnvironmentDescription({agent: environment.layout(agent) for agent in agents}, space, flattened)
+        reduced = base.reduced_images if isinstance(base, ReducedImages) else {}
+        return EnvironmentDescription({agent: environment.layout(agent) for agent in agents}, space, flattened, reduced)
     finally:
         environment.close()
 
@@ -110,6 +111,9 @@ def _made(factory: EnvironmentFactory, context: EnvironmentContext) -> VectorEnv
     if context.settings.wrappers and not factory.takes_wrappers:
         text = f"{context.settings.id} steps all copies together, and wrappers wrap a single Gymnasium or PettingZoo environment"
         raise problem(f"{text}; leave wrappers out, or change environment.id", "environment", "wrappers")
+    if context.settings.images != ImageSettings() and not factory.takes_wrappers:
+        text = f"{context.settings.id} steps all copies together, and prepares its images itself, if it has any; leave images out"
+        raise problem(text, "environment", "images")
     environment, goals = factory.create(context), context.settings.goals
     if goals is None:
         return environment

@@ -108,8 +108,6 @@ class JointActionLearner(FlatComponent, Learner):
     def __init__(self, settings: HeldExplorationSettings, policy_spec: PolicySpec, rows: int, seed: int) -> None:
         self.device = device_of(settings.device, "agents.learner.device")
         self.actions = JointAction(policy_spec, settings.kind, self.device)
-        self.widths = [int(np.prod(policy_spec.observation)) + policy_spec.goal, *settings.hidden, self.actions.count]
-        """of a network from states (features and goal) to joint actions"""
         self.random = np.random.default_rng(seed)
         hold = settings.exploration_hold
         self.exploration = HeldExploration(rows, self.actions.count, settings.exploration, hold, self.random)

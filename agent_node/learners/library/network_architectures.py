@@ -1,16 +1,20 @@
-"""Which network a learner gets: layers on the vector of features, or convolutions over the cells of a grid (Campero et al., arXiv
-2006.12122).
+"""Which network a learner gets: layers on the vector of features, or an encoder of what is observed with ReLU layers behind it.
+
+Encoders are convolutions over the cells of a grid (Campero et al., arXiv 2006.12122), and over images `[height, width, channels]`: those of
+Mnih et al., Nature 518 (2015), and the residual blocks of Espeholt et al., arXiv 1802.01561. Components that are no part of the grid or
+image (goals, actions) join the encoder's outputs.
 
 A cell's codes are looked up in three small tables of learnt vectors: object (11 x 5), colour (6 x 3), state (4 x 2); 10 channels in all.
 What is carried is looked up in the tables of objects and colours. Inputs are features of
-`agent_node.session.observation_features.Features`: for grids the codes over `LARGEST_CODE`, and behind them, maybe, a goal.
+`agent_node.session.observation_features.Features`: for grids the codes over `LARGEST_CODE`, for images the pixels over 255, and behind
+them, maybe, a goal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Literal, cast, overload
 
 import numpy as np
 import torch
@@ -19,8 +23,8 @@ from torch.nn import functional
 
 from agent_node.contracts import PolicySpec
 from agent_node.learners.library.devices import CPU
-from agent_node.learners.library.flat_networks import TanhMLP, flatten
-from agent_node.learners.settings import Network
+from agent_node.learners.library.flat_networks import StackedMLP, TanhMLP, flatten
+from agent_node.learners.settings import LEAST_SIDE, Network, network_for
 from agent_node.session.observation_features import LARGEST_CODE
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.grid_space import AGENT, CHANNELS, COLOURS, OBJECTS, STATES, GridPart
@@ -138,33 +142,35 @@ class GridConvolutions(nn.Module):
         return values.flatten(1)
 
 
-class GridTrunk(nn.Module):
-    """From features, and behind them the one-hot plane of a goal if there is one, `[n, F + goal]`, to `[n, hidden[-1]]`.
+class GridEncoder(nn.Module):
+    """From features, and behind them the one-hot plane of a goal if there is one, `[n, F + goal]`, to `[n, outputs]`.
 
-    Embedded cells, with the goal's plane as an eleventh channel -> `GridConvolutions` -> beside what is carried -> `LinearTrunk`. A goal
-    that is a cell of another grid than the one seen (the policy sees a part of it) is not a channel, but 32 numbers of a linear layer of
-    the plane, beside what is carried. Weights are orthogonal with gain sqrt(2).
+    Embedded cells, with the goal's plane as an eleventh channel -> `GridConvolutions`, beside what is carried. A goal that is a cell of
+    another grid than the one seen (the policy sees a part of it) is not a channel, but 32 numbers of a linear layer of the plane. Weights
+    are orthogonal with gain sqrt(2).
     """
 
     BESIDE = 32
 
-    def __init__(self, part: GridPart, goal: int, hidden: Sequence[int], generator: torch.Generator) -> None:
+    def __init__(self, part: GridPart, features: int, goal: int, generator: torch.Generator) -> None:
         super().__init__()
+        self.inputs = features + goal
         self.goal = goal
         self.channel = goal == part.width * part.height
         self.embedding = CellEmbedding(part, generator)
         self.shrinking = GridConvolutions(part, CELL + self.channel, generator)
-        width = self.shrinking.outputs + CARRIED
+        self.outputs = self.shrinking.outputs + CARRIED
         self.beside: nn.Module | None = None
         if goal and not self.channel:
             self.beside = orthogonal(nn.Linear(goal, self.BESIDE), 2**0.5, generator)
-            width += self.BESIDE
-        self.linear = LinearTrunk(width, hidden, generator)
-        self.outputs = self.linear.outputs
+            self.outputs += self.BESIDE
+
+    def split(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features with the goal, `[n, F + goal]`, and what stands behind them."""
+        return inputs[:, : self.inputs], inputs[:, self.inputs :]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """From features with the goal behind them, `[n, F + goal]`, to the activations of the last hidden layer, `[n, hidden[-1]]`, >=
-        0."""
+        """From features with the goal behind them, `[n, F + goal]`, to `[n, outputs]`."""
         codes = self.embedding.codes(inputs)
         cells = self.embedding.cells(codes)
         goal = inputs[:, inputs.shape[1] - self.goal :]
@@ -173,7 +179,116 @@ class GridTrunk(nn.Module):
         parts = [self.shrinking(cells), self.embedding.carried(codes)]
         if self.beside is not None:
             parts.append(functional.relu(self.beside(goal)))
-        values: torch.Tensor = self.linear(torch.cat(parts, dim=1))
+        return torch.cat(parts, dim=1)
+
+
+class ImageConvolutions(nn.Module):
+    """Three convolutions with ReLU (Mnih et al., Nature 2015), kernel / stride channels: 8 / 4 32, 4 / 2 64, 3 / 1 64, flattened: `[n, C,
+    H, W] -> [n, outputs]`. Weights are orthogonal with gain sqrt(2)."""
+
+    LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+
+    def __init__(self, image: tuple[int, int, int], generator: torch.Generator) -> None:
+        super().__init__()
+        height, width, channels = image
+        self.convolutions = nn.ModuleList()
+        for outputs, kernel, stride in self.LAYERS:
+            self.convolutions.append(orthogonal(nn.Conv2d(channels, outputs, kernel, stride), 2**0.5, generator))
+            height, width, channels = (height - kernel) // stride + 1, (width - kernel) // stride + 1, outputs
+        self.outputs = height * width * channels
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """From pixels in [0, 1], `[n, C, H, W]`, to `[n, outputs]`."""
+        for convolution in self.convolutions:
+            pixels = functional.relu(convolution(pixels), inplace=True)
+        return pixels.flatten(1)
+
+
+class ResidualConvolutions(nn.Module):
+    """Three sections of 16, 32 and 32 channels (Espeholt et al., arXiv 1802.01561), each a convolution, a pooling that halves both sides,
+    and two residual blocks x + conv(relu(conv(relu(x)))), kernels 3 x 3; then ReLU, flattened: `[n, C, H, W] -> [n, outputs]`. Parameters
+    are uniform in +-1/sqrt(inputs)."""
+
+    SECTIONS = (16, 32, 32)
+
+    def __init__(self, image: tuple[int, int, int], generator: torch.Generator) -> None:
+        super().__init__()
+        height, width, channels = image
+        self.entries, self.blocks = nn.ModuleList(), nn.ModuleList()
+        for outputs in self.SECTIONS:
+            sizes = [channels, *[outputs] * 5]
+            made = [uniform(nn.Conv2d(inputs, outputs, 3, padding=1), 9 * inputs, generator) for inputs in sizes[:-1]]
+            self.entries.append(made[0])
+            self.blocks.append(nn.ModuleList(made[1:]))
+            height, width, channels = (height + 1) // 2, (width + 1) // 2, outputs
+        self.outputs = height * width * channels
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """From pixels in [0, 1], `[n, C, H, W]`, to `[n, outputs]`."""
+        for entry, block in zip(self.entries, self.blocks, strict=True):
+            pixels = functional.max_pool2d(entry(pixels), 3, stride=2, padding=1)
+            layers = list(cast(nn.ModuleList, block))
+            for first, second in zip(layers[::2], layers[1::2], strict=True):
+                pixels = pixels + second(functional.relu(first(functional.relu(pixels))))
+        return functional.relu(pixels).flatten(1)
+
+
+class ImageEncoder(nn.Module):
+    """From the pixels of an image, in the order height, width, channels, `[n, H W C]`, to `[n, outputs]`."""
+
+    def __init__(self, network: Literal["cnn", "impala_cnn"], image: tuple[int, int, int], generator: torch.Generator) -> None:
+        super().__init__()
+        self.image = image
+        kind = ImageConvolutions if network == "cnn" else ResidualConvolutions
+        self.convolutions = kind(image, generator)
+        self.outputs = self.convolutions.outputs
+
+    def split(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels `[n, H W C]`, and what stands behind them."""
+        size = int(np.prod(self.image))
+        return inputs[:, :size], inputs[:, size:]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Outputs of the convolutions, `[n, outputs]`."""
+        values: torch.Tensor = self.convolutions(pixels.reshape(-1, *self.image).permute(0, 3, 1, 2))
+        return values
+
+
+Encoder = GridEncoder | ImageEncoder
+
+
+def encoder_of(network: Network, policy_spec: PolicySpec, generator: torch.Generator) -> Encoder | None:
+    """The encoder of a grid or an image; None for layers on the vector. `ConfigurationError` where what it needs is not observed."""
+    grids, image = policy_spec.grids, policy_spec.image
+    chosen = network_for(network, grids is not None, image)
+    if chosen == "mlp":
+        return None
+    if chosen == "grid":
+        if grids is None:
+            raise ConfigurationError("agents.learner.network is grid, but this environment shows no grid of cells; write auto")
+        return GridEncoder(grids.seen, int(np.prod(policy_spec.observation)), policy_spec.goal, generator)
+    if image is None:
+        raise ConfigurationError(f"agents.learner.network is {chosen}, but this environment shows no images; write auto")
+    if chosen == "cnn" and min(image[:2]) < LEAST_SIDE:
+        text = f"agents.learner.network: cnn needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, not {image[0]} x {image[1]}"
+        raise ConfigurationError(f"{text}; write impala_cnn, or auto")
+    return ImageEncoder(chosen, image, generator)
+
+
+class EncodedTrunk(nn.Module):
+    """An encoder, and `LinearTrunk` on its outputs and what stands behind its inputs: `[n, F + behind] -> [n, hidden[-1]]`, >= 0.
+    `behind`: number of components behind those that the encoder takes."""
+
+    def __init__(self, encoder: Encoder, behind: int, hidden: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.linear = LinearTrunk(encoder.outputs + behind, hidden, generator)
+        self.outputs = self.linear.outputs
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """From features with the goal behind them, `[n, F + goal]`, to the activations of the last hidden layer."""
+        seen, behind = self.encoder.split(inputs)
+        values: torch.Tensor = self.linear(torch.cat([self.encoder(seen), behind], dim=1))
         return values
 
 
@@ -206,26 +321,90 @@ class TeacherNetwork(nn.Module):
 # --- what learners get --------------------------------------------------------------------------------------------------------------------
 
 
-def grid_of(network: Network, policy_spec: PolicySpec) -> GridPart | None:
-    """The grid that a network is to look at; None for layers on the vector. `ConfigurationError` where there is no grid to look at."""
-    if network == "grid" and policy_spec.grids is None:
-        raise ConfigurationError("agents.learner.network is grid, but this environment shows no grid of cells; write auto")
-    return None if network == "mlp" or policy_spec.grids is None else policy_spec.grids.seen
+class EncodedNetwork(nn.Module):
+    """One encoder, and `members` heads on it, each `LinearTrunk` and a linear layer with orthogonal weights of `gain`.
 
+    `[..., F + goal + behind] -> [..., outputs]` with one member; with several `[M, n, ...] -> [M, n, outputs]`, from inputs that are the
+    same for all members (`Tensor.expand`). All parameters lie in one `vector`, their gradients in one `gradient`, on `device`.
+    """
 
-class FlatParameterNetwork(nn.Module):
-    """A network `[n, F + goal] -> [n, outputs]` with all its parameters in one `vector` and their gradients in one `gradient`, on `device`.
-    Its inputs may have several leading dimensions."""
-
-    def __init__(self, network: nn.Module, device: torch.device = CPU) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        behind: int,
+        hidden: Sequence[int],
+        outputs: int,
+        generator: torch.Generator,
+        gain: float,
+        members: int = 1,
+        device: torch.device = CPU,
+    ) -> None:
         super().__init__()
-        self.network = network.to(device)
-        self.vector, self.gradient = flatten(self.network)
+        self.members = members
+        self.encoder = encoder
+        self.heads = nn.ModuleList()
+        for _ in range(members):
+            trunk = LinearTrunk(encoder.outputs + behind, hidden, generator)
+            self.heads.append(nn.Sequential(trunk, orthogonal(nn.Linear(trunk.outputs, outputs), gain, generator)))
+        self.to(device)
+        self.vector, self.gradient = flatten(self)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """From `[..., F + goal]` to `[..., outputs]`."""
-        values: torch.Tensor = self.network(inputs.flatten(0, -2))
-        return values.view(*inputs.shape[:-1], -1)
+        """Outputs of the last layers, without activation."""
+        if self.members > 1:
+            return self._outputs(*self.encoder.split(inputs[0]))
+        return self._outputs(*self.encoder.split(inputs.flatten(0, -2)))[0].view(*inputs.shape[:-1], -1)
+
+    def _outputs(self, seen: torch.Tensor, behind: torch.Tensor) -> torch.Tensor:
+        """`[M, n, outputs]`."""
+        values = torch.cat([self.encoder(seen), behind], dim=1)
+        return torch.stack([head(values) for head in self.heads])
+
+    # As those of `StackedMLP`, by autograd.
+
+    def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Outputs `[M, n, outputs]` of `[n, F + goal + behind]`, without gradient, and what `back` needs."""
+        with torch.enable_grad():
+            seen, behind = self.encoder.split(inputs.detach())
+            behind.requires_grad_()
+            values = self._outputs(seen, behind)
+        return values.detach(), [behind, values]
+
+    def back(self, trace: list[torch.Tensor], slope: torch.Tensor, of: Literal["parameters", "inputs"]) -> torch.Tensor:
+        """From d loss / d outputs, `[M, n, outputs]`: adds d loss / d parameters to `gradient` (and returns it), or returns d loss / d what
+        stands behind the encoder's inputs, summed over the members, `[1, n, behind]`, and leaves `gradient` alone."""
+        behind, values = trace
+        if of == "parameters":
+            values.backward(slope, inputs=list(self.parameters()))  # type: ignore[no-untyped-call]
+            return self.gradient
+        return torch.autograd.grad(values, behind, slope)[0].unsqueeze(0)
+
+
+@overload
+def network_of(
+    network: Network,
+    policy_spec: PolicySpec,
+    hidden: Sequence[int],
+    outputs: int,
+    generator: torch.Generator,
+    gain: float,
+    device: torch.device = ...,
+) -> TanhMLP | EncodedNetwork: ...
+
+
+@overload
+def network_of(
+    network: Network,
+    policy_spec: PolicySpec,
+    hidden: Sequence[int],
+    outputs: int,
+    generator: torch.Generator,
+    gain: float,
+    device: torch.device = ...,
+    *,
+    members: int,
+    behind: int = ...,
+) -> StackedMLP | EncodedNetwork: ...
 
 
 def network_of(
@@ -236,15 +415,29 @@ def network_of(
     generator: torch.Generator,
     gain: float,
     device: torch.device = CPU,
-) -> TanhMLP | FlatParameterNetwork:
-    """`[..., F + goal] -> [..., outputs]`, by a grid network where one is wanted and possible, else by tanh layers. The weights of the last
-    layer, which has no activation, are orthogonal with `gain`."""
-    part = grid_of(network, policy_spec)
-    if part is None:
-        return TanhMLP([int(np.prod(policy_spec.observation)) + policy_spec.goal, *hidden, outputs], generator, gain, device)
-    trunk = GridTrunk(part, policy_spec.goal, hidden, generator)
-    last = orthogonal(nn.Linear(trunk.outputs, outputs), gain, generator)
-    return FlatParameterNetwork(nn.Sequential(trunk, last), device)
+    *,
+    members: int | None = None,
+    behind: int = 0,
+) -> TanhMLP | StackedMLP | EncodedNetwork:
+    """`[..., F + goal + behind] -> [..., outputs]`: an encoder of the observed grid or image with heads of ReLU layers, where `network`
+    says so, whose last layer is orthogonal with `gain`.
+
+    On vectors tanh layers (`TanhMLP`, with the same `gain`), or with `members` that many ReLU networks computed together (`StackedMLP`).
+    `behind`: components behind features and goal, such as actions.
+    """
+    encoder = encoder_of(network, policy_spec, generator)
+    features = int(np.prod(policy_spec.observation)) + policy_spec.goal + behind
+    if encoder is not None:
+        beside = _behind(encoder, features)
+        return EncodedNetwork(encoder, beside, hidden, outputs, generator, gain, members or 1, device)
+    if members is None:
+        return TanhMLP([features, *hidden, outputs], generator, gain, device)
+    return StackedMLP(members, [features, *hidden, outputs], generator, device)
+
+
+def _behind(encoder: Encoder, inputs: int) -> int:
+    """Components, of `inputs`, that the encoder does not take."""
+    return int(encoder.split(torch.empty(1, inputs))[1].shape[1])
 
 
 class ActorCriticNetwork(nn.Module):
@@ -258,12 +451,12 @@ class ActorCriticNetwork(nn.Module):
         self, network: Network, policy_spec: PolicySpec, hidden: Sequence[int], memory: int, outputs: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        part, features = grid_of(network, policy_spec), int(np.prod(policy_spec.observation)) + policy_spec.goal
-        self.trunk: GridTrunk | LinearTrunk
-        if part is None:
+        encoder, features = encoder_of(network, policy_spec, generator), int(np.prod(policy_spec.observation)) + policy_spec.goal
+        self.trunk: EncodedTrunk | LinearTrunk
+        if encoder is None:
             self.trunk = LinearTrunk(features, hidden, generator)
         else:
-            self.trunk = GridTrunk(part, policy_spec.goal, hidden, generator)
+            self.trunk = EncodedTrunk(encoder, _behind(encoder, features), hidden, generator)
         self.width = self.trunk.outputs
         self.memory = nn.ModuleList(uniform(nn.LSTMCell(self.width, self.width), self.width, generator) for _ in range(memory))
         self.policy = orthogonal(nn.Linear(self.width, outputs), 1.0, generator)

@@ -18,9 +18,10 @@ Edges = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class ObservationFacts:
-    """What an agent observes: an image, or so many numbers with known bounds, and so many without (angles count as neither)."""
+    """What an agent observes: bytes, or so many numbers with known bounds, and so many without (angles count as neither)."""
 
-    picture: bool
+    codes: bool
+    """whether bytes are observed: an image, the cells of a grid, or others"""
     bounded: int
     unbounded: int
     cells: bool = False
@@ -30,6 +31,8 @@ class ObservationFacts:
     discrete_actions: bool = True
     sizes: str = ""
     """what decides the shapes of networks: observations and actions, as text"""
+    image: tuple[int, ...] | None = None
+    """`(height, width, channels)` of an observed image"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class EnvironmentFacts:
     """whether goals are vectors"""
     flattened: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
     """(observation space as text, length of the vector) -> agents, for observations that are flattened"""
+    reduced_images: Mapping[tuple[tuple[int, ...], tuple[int, ...]], Sequence[str]] = field(default_factory=dict)
+    """(shape of an image before, after) -> agents, for images that are reduced in size"""
     unit_returns: bool = False
     """whether there are goals, and all returns are known to be between 0 and 1"""
 
@@ -76,7 +81,11 @@ def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edge
     flattened: dict[tuple[str, int], list[str]] = {}
     for agent, name in described.flattened.items():
         flattened.setdefault((name, prod(described.layouts[agent].shape)), []).append(agent)
-    return EnvironmentFacts(goals, sights, is_single_player(settings), vectors, flattened, space is not None and space.unit_returns)
+    reduced: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
+    for agent, shape in described.reduced_images.items():
+        reduced.setdefault((shape, tuple(described.layouts[agent].shape)), []).append(agent)
+    unit_returns = space is not None and space.unit_returns
+    return EnvironmentFacts(goals, sights, is_single_player(settings), vectors, flattened, reduced, unit_returns)
 
 
 def _sight(layout: Layout) -> ObservationFacts:
@@ -87,7 +96,9 @@ def _sight(layout: Layout) -> ObservationFacts:
     unbounded = seen - bounded - angles
     grid = layout.grid
     whole = grid is not None and grid.width > 0
-    return ObservationFacts(layout.dtype == "u1", bounded, unbounded, grid is not None, whole, bool(layout.actions), _sizes(layout))
+    codes = layout.dtype == "u1"
+    image = tuple(layout.shape) if codes and grid is None and len(layout.shape) == 3 else None
+    return ObservationFacts(codes, bounded, unbounded, grid is not None, whole, bool(layout.actions), _sizes(layout), image)
 
 
 def _sizes(layout: Layout) -> str:

@@ -35,7 +35,7 @@ ADJUSTED = Location("does not apply")
 """the origin of adjusted values"""
 CHOSEN = Location("default for this environment")
 """the origin of defaults that depend on the environment"""
-_OF_AN_ENVIRONMENT = ("options", "goals", "wrappers")
+_OF_AN_ENVIRONMENT = ("options", "goals", "wrappers", "images")
 """keys of the section `environment` that suit one environment only"""
 
 
@@ -114,8 +114,7 @@ def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
         elif subject.facts.vector_goals:
             name = subject.configuration.environment.id
             yield from _without_numbered_goals(subject, f"switched off: it is for numbered goals, and {name} has vector goals")
-        if subject.facts.unit_returns:
-            yield from _defaults_for_goals(subject, tree)
+        yield from _learner_defaults(subject, tree)
         yield from _world_models(subject, tree)
     yield from _default_groups(subject, tree)
 
@@ -137,10 +136,13 @@ def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     yield from _without_numbered_goals(subject, reason)
 
 
-def _defaults_for_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
-    """Values of learners' fields that are not given, where returns are between 0 and 1."""
-    for _, top, settings in subject.agents:
-        for key, value in settings.learner.goal_defaults.items():
+def _learner_defaults(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    """Values of learners' fields that are not given, where returns are between 0 and 1, or where images are observed."""
+    for name, top, settings in subject.agents:
+        sight, defaults = subject.facts.sights[name], dict(settings.learner.goal_defaults if subject.facts.unit_returns else {})
+        if sight.image is not None:
+            defaults |= settings.learner.image_defaults(sight.image)
+        for key, value in defaults.items():
             written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
             if not written and _own(subject, top, "learner"):
                 yield Adjustment((*top, "learner", key), value, "", CHOSEN)
@@ -167,7 +169,7 @@ def _world_models(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     configuration, off = subject.configuration, []
     for name, top, settings in subject.agents:
         model = settings.world_model
-        images = subject.facts.sights[name].picture
+        images = subject.facts.sights[name].codes
         if model is None or "vector_observations" not in model.capabilities or not (images or subject.facts.vector_goals):
             continue
         off.append(model)

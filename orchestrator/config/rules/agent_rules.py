@@ -250,6 +250,32 @@ def _grids(subject: RuleContext) -> Iterator[Finding]:
             yield Finding((*top, "learner", "network"), f"{environment} shows no grid of cells; write auto")
 
 
+@reads("environment", "agents", "network.topology", "launch")
+def _images(subject: RuleContext) -> Iterator[Finding]:
+    """Networks for images, and the memory that images take."""
+    environment, agents, filled = subject.configuration.environment.id, subject.configuration.agents, 0
+    for top, settings, sight in subject.observers:
+        least = settings.learner.least_image_side
+        if least and sight.image is None:
+            yield Finding((*top, "learner", "network"), f"{environment} shows no images; write auto")
+        if sight.image is None:
+            continue
+        height, width, channels = sight.image
+        if least > min(height, width):
+            text = f"cnn needs images of at least {least} x {least} pixels, and {environment} shows {height} x {width}"
+            yield Finding((*top, "learner", "network"), f"{text}; write impala_cnn, or auto")
+        if settings.history > 1:
+            text = "differences between images are not computed"
+            yield Finding((*top, "history"), f"{text}; write 1, and environment.images.frame_stack: {settings.history}")
+        if "replay" in settings.learner.capabilities or settings.world_model is not None:
+            alike = agents.count - len(agents.overrides) if top == ("agents",) else 1
+            filled += alike * settings.buffer.transitions * height * width * channels
+    if filled > subject.machine.memory and subject.configuration.launch.one_machine:
+        text = f"replay buffers of images fill up to {filled / 2**30:.0f} GiB, one byte for each value, and this machine has"
+        text = f"{text} {subject.machine.memory / 2**30:.0f} GiB; write fewer, or smaller environment.images.size"
+        yield Finding(("agents", "buffer", "transitions"), text, severity="warning")
+
+
 @reads("environment", "agents", "network.topology")
 def _restarting_teachers(subject: RuleContext) -> Iterator[Finding]:
     """Teachers that end episodes need copies that one agent plays alone."""

@@ -24,6 +24,19 @@ def _flattened(subject: RuleContext) -> Iterator[Finding]:
         yield Finding(("environment", "id"), text, severity="notice")
 
 
+@reads("environment", "agents.count", "network.topology")
+def _images(subject: RuleContext) -> Iterator[Finding]:
+    if not subject.playable:
+        return
+    settings, where = subject.configuration.environment, ("environment", "images")
+    for (before, after), agents in subject.facts.reduced_images.items():
+        shapes = f"of {before[0]} x {before[1]} pixels are reduced to {after[0]} x {after[1]}"
+        text = f"images of {span(agents)} {shapes}; environment.images.size sets another size, or null"
+        yield Finding((*where, "size"), text, severity="notice")
+    if settings.images != type(settings.images)() and not any(sight.image for sight in subject.facts.sights.values()):
+        yield Finding(where, f"has no effect: {settings.id} shows no images", severity="warning")
+
+
 @reads("environment", "agents", "exchange", "network.topology")
 def _goals(subject: RuleContext) -> Iterator[Finding]:
     configuration = subject.configuration
@@ -99,9 +112,9 @@ def _sights(subject: RuleContext) -> Iterator[Finding]:
         if model is None:
             continue
         inside: Path = (*top, "world_model")
-        if model.imagination is not None and model.imagination.uniform_start_ratio > 0 and (sight.unbounded or sight.picture):
+        if model.imagination is not None and model.imagination.uniform_start_ratio > 0 and (sight.unbounded or sight.codes):
             text = f"{environment} does not give the bounds of all observed numbers; write 0"
             yield Finding((*inside, "imagination", "uniform_start_ratio"), text)
-        if model.needs_bounds and sight.unbounded and not sight.picture:
+        if model.needs_bounds and sight.unbounded and not sight.codes:
             text = f"{environment} does not give the bounds of all observed numbers; write their bounds, for example [[-1, 1]]"
             yield Finding((*inside, "bounds"), text)

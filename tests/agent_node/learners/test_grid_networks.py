@@ -10,9 +10,9 @@ from agent_node.learners.library.network_architectures import (
     ActorCriticNetwork,
     CellEmbedding,
     GridConvolutions,
-    GridTrunk,
+    GridEncoder,
     TeacherNetwork,
-    grid_of,
+    encoder_of,
     network_of,
 )
 from protocols.runtime.errors import ConfigurationError
@@ -123,12 +123,13 @@ def test_no_logit_is_below_minus_one_and_the_value_rests_on_the_logits() -> None
 
 def test_the_plane_of_the_goal_is_beside_its_cell() -> None:
     """The same goal in another order of the grid would be another input: only the pixel g = x H + y of the plane is 1."""
-    trunk = GridTrunk(GridPart(0, 5, 4), 20, [16], generator())
+    encoder = encoder_of("auto", policy_spec(20), generator())
+    assert isinstance(encoder, GridEncoder)
     seen: list[torch.Tensor] = []
-    trunk.shrinking.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    encoder.shrinking.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     plane = torch.zeros(1, 20)
     plane[0, number(3, 2)] = 1.0
-    trunk(torch.cat([torch.from_numpy(features(random_observations(1))), plane], dim=1))
+    encoder(torch.cat([torch.from_numpy(features(random_observations(1))), plane], dim=1))
     assert seen[0].shape == (1, 5, 4, 11) and seen[0][0, ..., 10].nonzero().tolist() == [[3, 2]]
 
 
@@ -136,20 +137,22 @@ def test_goals_in_another_grid_than_the_one_seen_go_beside_what_is_carried() -> 
     both = layout(partial=3)
     faces = policy_spec(20, partial=3)
     assert faces.grids is not None and faces.grids.seen.width == 3 and faces.grids.whole.width == 5
-    trunk = GridTrunk(faces.grids.seen, 20, [16], generator())
+    encoder = encoder_of("grid", faces, generator())
+    assert encoder is not None
     raw = np.concatenate([random_observations(2, width=3, height=3), random_observations(2)], axis=1)
     seen = torch.from_numpy(features(raw, both))
     first, second = (torch.cat([seen, torch.eye(20)[[goal, goal]]], dim=1) for goal in (3, 4))
-    assert not torch.equal(trunk(first), trunk(second))
+    assert not torch.equal(encoder(first), encoder(second))
 
 
 def test_learners_choose_by_what_is_seen() -> None:
     plain = PolicySpec((4,), 0, (2,))
-    assert grid_of("auto", plain) is None and grid_of("mlp", policy_spec()) is None
-    assert grid_of("auto", policy_spec()) == Grids.from_info(layout().grid).full  # type: ignore[arg-type]
+    assert encoder_of("auto", plain, generator()) is None and encoder_of("mlp", policy_spec(), generator()) is None
+    found = encoder_of("auto", policy_spec(), generator())
+    assert isinstance(found, GridEncoder) and found.embedding.part == Grids.from_info(layout().grid).full  # type: ignore[arg-type]
     assert isinstance(network_of("auto", plain, [8], 2, generator(), 1.0), TanhMLP)
     with pytest.raises(ConfigurationError, match="no grid of cells; write auto"):
-        grid_of("grid", plain)
+        encoder_of("grid", plain, generator())
     network = network_of("auto", policy_spec(20), [8], 7, generator(), 1.0)
     inputs = torch.cat([torch.from_numpy(features(random_observations(6))), torch.zeros(6, 20)], dim=1)
     torch.testing.assert_close(network(inputs.view(2, 3, -1)), network(inputs).view(2, 3, 7))

@@ -41,15 +41,21 @@ def test_crossing_the_seam_is_a_small_change() -> None:
     assert change[0, 2] == pytest.approx(2 * np.pi - 6.2, abs=1e-5)
 
 
-def test_pictures_are_averaged_over_blocks() -> None:
+def test_images_stay_as_they_are_received() -> None:
     features = Features(Layout(shape=[100, 60, 3], dtype="u1", actions=[5]), 1)
-    picture = np.zeros((1, 100, 60, 3), np.uint8)
-    picture[0, :3, :3, 0] = 90
-    flat = features.flatten(picture)
-    assert flat.shape == (1, features.size) and flat.dtype == np.uint8
-    assert features.size == 33 * 20 * 3
-    assert flat[0, 0] == 90 and flat[0, 1:].sum() == 0
-    assert features.encode(flat[:, None]).max() == pytest.approx(90 / 255)
+    image = np.zeros((1, 100, 60, 3), np.uint8)
+    image[0, 1, 2, 0] = 90
+    flat = features.flatten(image)
+    assert flat.shape == (1, features.size) == (1, 100 * 60 * 3) and flat.dtype == np.uint8
+    encoded = features.encode(flat[:, None])
+    assert encoded[0, (1 * 60 + 2) * 3] == encoded.sum() == np.float32(90) * np.float32(1 / 255)
+    assert features.policy_spec().image == (100, 60, 3)
+    assert Features(Layout(shape=[128], dtype="u1", actions=[5]), 2).policy_spec().image is None
+
+
+def test_a_history_of_images_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"environment\.images\.frame_stack: 4"):
+        Features(Layout(shape=[40, 40, 3], dtype="u1", actions=[5]), 4)
 
 
 def test_history_repeats_the_first_observation_of_an_episode() -> None:

@@ -381,7 +381,7 @@ CASES = [
     _case(
         "shapes that cannot be averaged",
         START + PLACE + "agents: {overrides: {agent-2: {learner: {hidden: [64]}}}}\nexchange: {consensus: {groups: [«critic]}}\n",
-        M("exchange.consensus.groups[0]", "critic of agent-2 (double_dqn, hidden [64], history 1) and agent-0"),
+        M("exchange.consensus.groups[0]", "critic of agent-2 (double_dqn, hidden [64], network auto, history 1) and agent-0"),
     ),
     _case(
         "goals without a goal source",
@@ -533,6 +533,27 @@ CASES = [
         M("agents.learner.network", "landmarks shows no grid of cells; write auto"),
         M("agents.teacher", "sets goals in the whole grid, which landmarks does not show; write null"),
         M("agents.curiosity", "counts visits of a grid, and landmarks shows none"),
+    ),
+    _case(
+        "images that are not observed",
+        START + "environment: {id: 'mpe2:simple_spread_v3'}\nagents: {count: 3, learner: {kind: ppo, network: «cnn}}\n",
+        M("agents.learner.network", "mpe2:simple_spread_v3 shows no images; write auto"),
+    ),
+    _case(
+        "images that are too small, and their history",
+        START
+        + "environment: {id: 'gymnasium:minigrid:MiniGrid-Empty-5x5-v0', wrappers: ['minigrid.wrappers:ImgObsWrapper']}\n"
+        + "agents: {count: 1, learner: {kind: double_dqn, network: «cnn}, history: «2}\n",
+        M(
+            "agents.learner.network",
+            "cnn needs images of at least 36 x 36 pixels, and gymnasium:minigrid:MiniGrid-Empty-5x5-v0 shows 7 x 7",
+        ),
+        M("agents.history", "differences between images are not computed; write 1, and environment.images.frame_stack: 2"),
+    ),
+    _case(
+        "images of a vectorised environment",
+        START + "environment: {id: landmarks, images: «{grayscale: true}}\nagents: {count: 4}\n",
+        M("environment.images", "steps all copies together, and prepares its images itself, if it has any; leave images out"),
     ),
     _case(
         "a part of the grid is not the whole",

@@ -76,6 +76,47 @@ def test_flattened_observations_are_a_notice(write: Write) -> None:
     assert [line for line in loaded.notices if line.startswith("environment")] == [f"environment.id: {text} (discrete values one-hot)"]
 
 
+IMAGES = """\
+environment:
+  id: gymnasium:minigrid:MiniGrid-Empty-5x5-v0
+  wrappers: [{of: "minigrid.wrappers:RGBImgObsWrapper", arguments: {tile_size: 32}}, "minigrid.wrappers:ImgObsWrapper"]
+agents: {count: 1}
+"""
+
+
+def test_reduced_images_are_a_notice(write: Write) -> None:
+    text = "environment.images.size: images of agent-0 of 160 x 160 pixels are reduced to 84 x 84; environment.images.size sets"
+    assert any(line.startswith(text) for line in load(write(IMAGES), machine=LARGE).notices)
+    untouched = load(write(IMAGES), ["environment.images.size=null"], machine=LARGE)
+    assert not any("pixels" in line for line in untouched.notices)
+
+
+def test_learners_of_images_have_defaults_for_them(write: Write) -> None:
+    learner = load(write(IMAGES), machine=LARGE).configuration.agents.learner
+    assert (learner.kind, learner.hidden, learner.learning_rate) == ("ppo", [512], 2.5e-4)
+    for given, hidden in (("network=impala_cnn", [256]), ("hidden=[32]", [32])):
+        assert load(write(IMAGES), [f"agents.learner.{given}"], machine=LARGE).configuration.agents.learner.hidden == hidden
+    plain = load(write(IMAGES), ["agents.learner.network=mlp"], machine=LARGE).configuration.agents.learner
+    assert (plain.hidden, plain.learning_rate) == (type(plain)().hidden, type(plain)().learning_rate)
+
+
+def test_buffers_of_images_that_memory_cannot_hold_are_a_warning(write: Write) -> None:
+    machine = MachineResources(cores=64, memory=3 * 2**30)
+    arguments = ["agents.learner=double_dqn", "launch.resources.agent.memory=1GiB", "launch.resources.env.memory=1GiB"]
+    loaded = load(write(IMAGES), arguments, machine=machine)
+    text = "replay buffers of images fill up to 4 GiB, one byte for each value, and this machine has 3 GiB"
+    assert [problem.path for problem in loaded.warnings if text in problem.text] == ["agents.buffer.transitions"]
+    smaller = load(write(IMAGES), [*arguments, "environment.images.grayscale=true"], machine=machine)
+    assert not any("replay buffers" in problem.text for problem in smaller.warnings)
+
+
+def test_image_settings_without_images_are_a_warning(write: Write) -> None:
+    loaded = load(write("environment: {id: 'gymnasium:CartPole-v1', images: {grayscale: true}}\nagents: {count: 1}\n"), machine=LARGE)
+    assert [problem.text for problem in loaded.warnings if problem.severity == "warning"] == [
+        "has no effect: gymnasium:CartPole-v1 shows no images"
+    ]
+
+
 def test_wrappers_of_another_environment_are_dropped(write: Write) -> None:
     text = "environment: {id: 'gymnasium:Pendulum-v1', wrappers: ['gymnasium.wrappers:TimeAwareObservation']}\nagents: {count: 1}\n"
     loaded = load(write(text), ["environment.id=gymnasium:CartPole-v1"], machine=LARGE)
