@@ -110,6 +110,9 @@ def _made(factory: EnvironmentFactory, context: EnvironmentContext) -> VectorEnv
     if context.settings.wrappers and not factory.takes_wrappers:
         text = f"{context.settings.id} steps all copies together, and wrappers wrap a single Gymnasium or PettingZoo environment"
         raise problem(f"{text}; leave wrappers out, or change environment.id", "environment", "wrappers")
+    if context.settings.info_metrics and not factory.takes_wrappers:
+        text = f"{context.settings.id} steps all copies together and has no infos, from which these metrics would be read"
+        raise problem(f"{text}; leave info_metrics out, or change environment.id", "environment", "info_metrics")
     environment, goals = factory.create(context), context.settings.goals
     if goals is None:
         return environment
