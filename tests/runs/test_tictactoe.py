@@ -10,7 +10,7 @@ import pytest
 from tests.runs.system import REPOSITORY, events, metrics, orchestrate, processes_of
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(200)]
-CONFIG = REPOSITORY / "configs" / "environments" / "tictactoe.yaml"
+CONFIG = REPOSITORY / "configs" / "standard" / "tictactoe.yaml"
 SHORT = [
     "until={episodes: 120, time: 90s}",
     "environment.copies=8",
