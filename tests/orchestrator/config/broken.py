@@ -386,7 +386,9 @@ CASES = [
     _case(
         "agents whose spaces differ",
         START
-        + "environment: {id: mpe2:simple_speaker_listener_v4}\nagents: {count: 2, learner: {kind: double_dqn}}\nexchange: {consensus: «{groups: [critic]}}\n",
+        START
+        + "environment: {id: mpe2:simple_speaker_listener_v4}\nagents: {count: 2, learner: {kind: double_dqn}}\n"
+        + "exchange: {consensus: «{groups: [critic]}}\n",
         M(
             "exchange.consensus",
             "agent-0 (observation [3], choices [3]) and agent-1 (observation [11], choices [5]) differ in shape and cannot be averaged; "
