@@ -386,7 +386,6 @@ CASES = [
     _case(
         "agents whose spaces differ",
         START
-        START
         + "environment: {id: mpe2:simple_speaker_listener_v4}\nagents: {count: 2, learner: {kind: double_dqn}}\n"
         + "exchange: {consensus: «{groups: [critic]}}\n",
         M(
