@@ -121,6 +121,9 @@ class EnvironmentSettings(Settings):
     """how long an episode may wait for its members' goals before its members count as late and are given uniform ones"""
     goals: GoalSettings | None = None
     """goals for an environment without native ones; null: those that the environment has itself, if any"""
+    info_metrics: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32)] = []
+    """keys of `infos[agent]` whose numbers become metrics `info.KEY` of episodes: the mean over the steps and agents of an episode that
+    have such a number. Not for vectorised environments, which report metrics themselves"""
     supervisor: SupervisorSettings | None = None
     """a supervisor that chooses discrete goals; null: the agents choose"""
 

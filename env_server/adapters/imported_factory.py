@@ -37,7 +37,9 @@ class ImportedFactory(EnvironmentFactory):
             example.close()
         desired = goals is not None and goals.chosen_by == "environment"
         with problems_at("environment", "id"):
-            copies = ParallelCopies(make, context.agents, context.copies, context.seed, achieved, desired, masks, settings.images)
+            copies = ParallelCopies(
+                make, context.agents, context.copies, context.seed, achieved, desired, masks, settings.images, settings.info_metrics
+            )
         if goals is None:
             return copies
         try:

@@ -126,7 +126,8 @@ class ParallelCopies(HoldableCopies):
     Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
     `Flag.PARKED`, until the episode is over. Absent agents do nothing, and their episodes go on. `goals`: measures what bodies achieve;
     `desired`: the environment sets the goals; `masks`: of actions, in infos (`masks_in_infos`);
-    `images`: how images are prepared, None: by the default settings.
+    `images`: how images are prepared, None: by the default settings; `metrics`: keys of infos whose
+    numbers are averaged over episodes.
 
     Where agents take turns (`TurnBasedParallel`) each step is the move of one agent; the others have `Flag.WAITING`. The flag `FIRST` of an
     agent stands at its first turn, and each of its rewards is the sum since its turn before; what is paid before the first turn counts
@@ -143,8 +144,9 @@ class ParallelCopies(HoldableCopies):
         desired: bool = False,
         masks: Mapping[Any, int] | None = None,
         images: ImageSettings | None = None,
+        metrics: Sequence[str] = (),
     ) -> None:
-        self._goals, self._desired = goals, desired
+        self._goals, self._desired, self._metrics = goals, desired, tuple(metrics)
         self._environments: list[Any] = []
         try:
             for _ in range(copies):
@@ -168,6 +170,8 @@ class ParallelCopies(HoldableCopies):
         self._seats = [_AgentSlot(agent, name, self._table[agent], self.copies) for agent, name in zip(self.agents, possible, strict=True)]
         self._base = [_MEMBER] * self.copies
         self._steps = [0] * self.copies
+        self._infos: list[dict[str, list[float]]] = [{} for _ in range(self.copies)]
+        """numbers of the running episode by their keys"""
 
     def step(self, actions: Mapping[str, Array]) -> TickResult:
         """One step of every copy, or its reset where the last tick ended its episode."""
@@ -207,7 +211,7 @@ class ParallelCopies(HoldableCopies):
         episode = self._next_number(copy)
         evaluation, _ = self._schedule.draw()
         self._base[copy] = _MEMBER | (_EVALUATION if evaluation else 0)
-        self._steps[copy] = 0
+        self._steps[copy], self._infos[copy] = 0, {}
         seed = int(episode_generator(self._seed, episode, Stream.ENVIRONMENT).integers(2**31))
         observations, infos = environment.reset(seed=seed)
         turns = isinstance(environment, TurnBasedParallel)
@@ -266,9 +270,17 @@ class ParallelCopies(HoldableCopies):
                 seat.active[copy] = False
                 seat.length[copy] = self._steps[copy]
             seat.flags[copy] = flags
+        self._note(copy, infos)
         if over:
             self._over[copy] = True
             self._record(copy)
+
+    def _note(self, copy: int, infos: Mapping[str, Any]) -> None:
+        for key in self._metrics:
+            for info in infos.values():
+                value = info.get(key)
+                if isinstance(value, (bool, int, float, np.number, np.bool_)) and np.isfinite(value):
+                    self._infos[copy].setdefault(key, []).append(float(value))
 
     def _record(self, copy: int) -> None:
         members = [seat for seat in self._seats if seat.joined[copy]]
@@ -279,6 +291,7 @@ class ParallelCopies(HoldableCopies):
                 rewards=tuple(seat.total[copy] for seat in members),
                 lengths=tuple(seat.length[copy] for seat in members),
                 evaluation=bool(self._base[copy] & _EVALUATION),
+                metrics={f"info.{key}": float(np.mean(values)) for key, values in self._infos[copy].items()},
             )
         )
 

@@ -114,6 +114,9 @@ def _made(factory: EnvironmentFactory, context: EnvironmentContext) -> VectorEnv
     if context.settings.images != ImageSettings() and not factory.takes_wrappers:
         text = f"{context.settings.id} steps all copies together, and prepares its images itself, if it has any; leave images out"
         raise problem(text, "environment", "images")
+    if context.settings.info_metrics and not factory.takes_wrappers:
+        text = f"{context.settings.id} steps all copies together and has no infos, from which these metrics would be read"
+        raise problem(f"{text}; leave info_metrics out, or change environment.id", "environment", "info_metrics")
     environment, goals = factory.create(context), context.settings.goals
     if goals is None:
         return environment

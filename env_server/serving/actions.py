@@ -80,11 +80,11 @@ class LateActions:
         self._substituted = {agent: np.zeros(settings.copies, bool) for agent in layouts}
 
     def complete(self, closed: ClosedTick, seen: Mapping[str, AgentBatch]) -> AppliedActions:
-        """The actions of all agents in `seen`, what they received before: those that came in time, and stand-ins for the others. In copies
-        in which an agent waits for its turn everything stays as it was at its last one."""
+        """The actions of all agents: those that came in time, and stand-ins for the others. `seen`: what the agents received before. In
+        copies in which an agent waits for its turn everything stays as it was at its last one."""
         applied = AppliedActions({}, {}, {})
-        for agent, before in seen.items():
-            given = closed.actions.get(agent)
+        for agent in self._layouts:
+            given, before = closed.actions.get(agent), seen[agent]
             action = self._substitute(agent) if given is None else given
             substituted = np.full(self._settings.copies, agent in closed.late)
             if self._layouts[agent].mask:

@@ -312,7 +312,7 @@ class EnvironmentServer(ABC):
         self._restarts.clear()
 
     def _illegal(self, agent: str, count: int) -> None:
-        """An agent has sent so many illegal actions: count them, and say so once."""
+        """An agent has sent so many illegal actions: count them, and report the first."""
         self.episode_counters.illegal += count
         if agent not in self._warned:
             self._warned.add(agent)

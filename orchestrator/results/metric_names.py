@@ -21,7 +21,7 @@ _FIGURE_GROUPS = ("eval.own", "eval.aligned")
 _PER_AGENT = ("success", *(f"{group}.success" for group in _FIGURE_GROUPS))
 """each of these also as NAME.AGENT"""
 _GOAL = re.compile(r"(eval\.(own|aligned)\.success|eval\.own\.agreed)\.goal\.\d+(-\d+)*")
-OPEN = ("learner.", "world_model.", "curiosity.", "segments.", "experience.")
+OPEN = ("learner.", "world_model.", "curiosity.", "segments.", "experience.", "info.", "eval.own.info.")
 """first letters of what a part reports of itself, and of counters of whatever happened"""
 
 ENVIRONMENT = (

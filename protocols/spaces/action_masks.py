@@ -28,7 +28,8 @@ def are_legal(action: NDArray[Any], mask: NDArray[Any], factors: Sequence[int]) 
     """Whether each row of `action[n, A]` consists of legal choices, `[n]`."""
     rows = np.arange(len(action))
     taken = [legal[rows, action[:, factor]] for factor, legal in enumerate(legal_choices(mask, factors))]
-    return np.logical_and.reduce(taken)
+    found: Bits = np.stack(taken).all(axis=0)
+    return found
 
 
 def draw_legal(mask: NDArray[Any], factors: Sequence[int], random: np.random.Generator) -> NDArray[np.int32]:

@@ -31,6 +31,7 @@ from agent_node.memory.replay_buffer import ReplayBuffer, TransitionSample
 from agent_node.world_models.imagination.optimism import Optimism
 from agent_node.world_models.imagination.reward_models import RewardFunction, RewardModel
 from agent_node.world_models.settings import ImaginationSettings
+from protocols.spaces.action_masks import draw_legal
 from protocols.spaces.goal_space import DiscreteSpace
 
 Floats = NDArray[np.float32]
@@ -103,11 +104,13 @@ class PooledImagination:
         self._taken = 0
 
     def _act(self, state: Array, goal: NDArray[np.int64]) -> Array:
-        """Greedy actions, a share of them replaced by random ones. (Exploration that is held belongs to real copies.)"""
+        """Greedy actions, a share of them replaced by random legal ones. (Exploration that is held belongs to real copies.)"""
         action = self.learner.act(self.features.encode(state), self.encodings[goal], None, np.ones(len(state), bool), False).actions
         changed = np.flatnonzero(self.random.random(len(state)) < RANDOM_ACTIONS)
-        layout = self.features.layout
-        if self.features.discrete:
+        layout, mask = self.features.layout, self.features.mask
+        if mask:
+            action[changed] = draw_legal(state[changed, -1, -mask:], layout.actions, self.random)
+        elif self.features.discrete:
             action[changed] = self.random.integers(0, np.array(layout.actions), (len(changed), len(layout.actions)))
         else:
             action[changed] = self.random.uniform(layout.low, layout.high, (len(changed), len(layout.low)))

@@ -1,4 +1,4 @@
-"""Action masks at the end of the features: no learner chooses, or hopes for, what is illegal."""
+"""Action masks at the end of the features: no learner chooses what is illegal, or takes its value."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_without_a_mask_the_head_is_the_same_as_before() -> None:
     assert torch.equal(plain.parameters(outputs, torch.zeros(9, SEEN + MASK + GOAL)), plain.parameters(outputs))
 
 
-def test_double_dqn_hopes_for_the_best_legal_action_of_the_next_state() -> None:
+def test_double_dqn_takes_the_value_of_the_best_legal_action_of_the_next_state() -> None:
     random, one = np.random.default_rng(2), learner("double_dqn", value_range=None, discount=0.9)
     assert isinstance(one, DoubleDQN)
     batch = replayed(rollout(random, one, 4))

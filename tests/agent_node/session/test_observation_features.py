@@ -95,3 +95,50 @@ def test_anywhere_is_uniform_between_the_bounds_and_over_all_angles() -> None:
         values = places[:, 0, column]
         assert low <= values.min() and values.max() <= high
         assert np.histogram(values, 8, (low, high))[0] == pytest.approx(2500, rel=0.1)
+
+
+# --- action masks -------------------------------------------------------------------------------------------------------------------------
+
+
+MASKED = Layout(
+    shape=[2 + 3],
+    actions=[3],
+    mask=True,
+    fields=[ObservationField("speed", 0, 1, low=-2, high=2), ObservationField("turn", 1, 1, unit="radian"),
+            ObservationField("action_mask", 2, 3, low=0, high=1)],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("history", "frequencies"), [(1, 0), (3, 0), (1, 2), (2, 1)])
+def test_a_mask_is_the_end_of_the_features_and_nothing_else(history: int, frequencies: int) -> None:
+    features, random = Features(MASKED, history, frequencies), np.random.default_rng(0)
+    plain = Features(Layout(shape=[2], actions=[3], fields=MASKED.fields[:2]), history, frequencies)
+    seen = random.uniform(-2, 2, (50, history, 5)).astype(np.float32)
+    seen[..., 2:] = random.integers(0, 2, (50, history, 3))
+    encoded = features.encode(seen)
+    assert encoded.shape == (50, features.width) and features.width == plain.width + 3
+    np.testing.assert_array_equal(encoded[:, -3:], seen[:, -1, 2:])
+    np.testing.assert_array_equal(encoded[:, :-3], plain.encode(seen[..., :2]))
+    assert features.policy_spec().mask == 3 and plain.policy_spec().mask == 0
+
+
+def test_predicted_masks_are_masks() -> None:
+    features = Features(MASKED, 1)
+    following = features.follow(np.array([[0.0, 0.0, 1.0, 0.0, 1.0]]), np.array([[0.5, 0.1, -0.4, 0.6, -0.6]]))
+    np.testing.assert_allclose(following, [[0.5, 0.1, 1.0, 1.0, 0.0]], atol=1e-6)
+    assert features.enclosed and (features.sample_uniform(20, np.random.default_rng(0))[..., 2:] == 1).all()
+
+
+def test_a_mask_needs_a_vector_that_has_room_for_it() -> None:
+    for wrong in (Layout(shape=[3], actions=[3], mask=True), Layout(shape=[9], dtype="u1", actions=[3], mask=True)):
+        with pytest.raises(ConfigurationError, match="an action mask of 3 numbers has no place"):
+            Features(wrong, 1)
+
+
+def test_while_an_agent_waits_its_history_stays() -> None:
+    stack = HistoryStack(2, Features(Layout(shape=[1], actions=[2]), 2))
+    plays, waits, first = int(Flag.MEMBER), int(Flag.MEMBER | Flag.WAITING), int(Flag.MEMBER | Flag.FIRST)
+    rows = [[first, waits], [waits, first], [plays, waits], [waits, plays]]
+    for tick, flags in enumerate(rows):
+        found = stack.push(np.full((2, 1), tick, np.float32), np.array(flags, np.uint16)).copy()
+    assert found[:, :, 0].tolist() == [[0, 2], [1, 3]]

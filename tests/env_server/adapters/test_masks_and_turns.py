@@ -64,6 +64,20 @@ def test_masks_of_several_factors_follow_a_picture_in_one_vector(form: str) -> N
     environment.close()
 
 
+def test_numbers_of_infos_become_metrics_of_episodes() -> None:
+    settings = EnvironmentSettings(id=f"{HERE}:TwoDials", copies=2, info_metrics=["passed", "done", "text", "missing"])
+    environment = create(settings, AGENTS[:1])
+    environment.reset(0)
+    for _ in range(16):
+        environment.step({})
+    found = [dict(record.metrics) for record in environment.finished()]
+    assert found == [{"info.passed": 4.0, "info.done": pytest.approx(1 / 7)}] * 4
+    environment.close()
+    vectorised = EnvironmentSettings(id="landmarks", copies=2, info_metrics=["passed"])
+    with pytest.raises(EnvironmentProblem, match="has no infos, from which these metrics would be read; leave info_metrics out"):
+        create(vectorised, AGENTS[:2])
+
+
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"action_mask of 4 numbers, and its actions have 5 choices: give one number for each"):
         create(EnvironmentSettings(id=f"{HERE}:TwoDials", options={"form": "short"}, copies=1), AGENTS[:1])

@@ -122,7 +122,7 @@ class TwoDials(gymnasium.Env):
         mask: Any = (first.astype(np.int8), second.astype(np.int8))
         if self.form != "tuple":
             mask = np.concatenate(mask)[: 4 if self.form == "short" else 5]
-        return np.full((2, 2, 3), self.t, np.uint8), {"action_mask": mask}
+        return np.full((2, 2, 3), self.t, np.uint8), {"action_mask": mask, "passed": self.t, "done": self.t == 7, "text": "no number"}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)

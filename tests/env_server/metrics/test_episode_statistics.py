@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.metrics.episode_statistics import EpisodeCounters, metrics
-from env_server.serving.actions import LateActions
-from env_server.settings import EnvironmentSettings
 from protocols.spaces.feature_sets import FeatureSets
-from protocols.spaces.layout import Layout
 
 SPACE = FeatureSets(3)
 PAIR = ("agent-0", "agent-1")
@@ -146,22 +142,3 @@ def test_alignment_counts_followers() -> None:
     alone = EpisodeRecord(1, ("agent-0",), (0.0,), (1,), goals=(3,))
     assert "aligned" not in metrics([alone], SPACE), "no partner to agree with"
     assert metrics([EpisodeRecord(1, trio, (1.0, 1.0, 1.0), (1, 1, 1), goals=(3, 3, 3))], SPACE)["return.normalised"] == 3 / 2.25
-
-
-@pytest.mark.parametrize("kind", ["repeat", "noop", "random"])
-def test_stand_in_for_who_is_late(kind: str) -> None:
-    settings = EnvironmentSettings.model_validate({"id": "landmarks", "copies": 3, "late_action": kind})
-    layouts = {"a": Layout(shape=[2], actions=[3, 2]), "b": Layout(shape=[2], low=[-1.0], high=[3.0])}
-    late_action = LateActions(settings, layouts, np.random.default_rng(0))
-    given = {"a": np.full((3, 2), 1, np.int32), "b": np.full((3, 1), 2.5, np.float32)}
-    assert late_action.complete(given, ["a", "b"])["a"] is given["a"]
-    late = late_action.complete({}, ["a", "b"])
-    assert late["a"].dtype == np.int32 and late["b"].dtype == np.float32
-    if kind == "repeat":
-        assert (late["a"] == 1).all() and (late["b"] == 2.5).all()
-    elif kind == "noop":
-        assert (late["a"] == 0).all() and (late["b"] == 1.0).all()
-    else:
-        drawn = [late_action.complete({}, ["a", "b"]) for _ in range(50)]
-        assert {tuple(row) for actions in drawn for row in actions["a"].tolist()} == {(i, j) for i in range(3) for j in range(2)}
-        assert all(actions["b"].min() >= -1 and actions["b"].max() <= 3 for actions in drawn)

@@ -384,6 +384,17 @@ CASES = [
         M("exchange.consensus.groups[0]", "critic of agent-2 (double_dqn, hidden [64], network auto, history 1) and agent-0"),
     ),
     _case(
+        "agents whose spaces differ",
+        START
+        + "environment: {id: mpe2:simple_speaker_listener_v4}\nagents: {count: 2, learner: {kind: double_dqn}}\n"
+        + "exchange: {consensus: «{groups: [critic]}}\n",
+        M(
+            "exchange.consensus",
+            "agent-0 (observation [3], choices [3]) and agent-1 (observation [11], choices [5]) differ in shape and cannot be averaged; "
+            "write consensus: null, or make the spaces equal by wrappers",
+        ),
+    ),
+    _case(
         "goals without a goal source",
         START + PLACE + "agents: {goals: «null}\nnetwork: {bind: «0.0.0.0}\n",
         M("agents.goals", "landmarks has 6 goals, and no goal source chooses among them; write goals: {kind: uniform}"),
