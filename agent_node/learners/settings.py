@@ -89,6 +89,8 @@ class HeldExplorationSettings(ReplaySettings):
 
     exploration: Probability = 0.05
     """probability that a row acts at random instead of by the policy"""
+    exploration_steps: Annotated[int, Field(ge=0)] = 0
+    """own steps within which this probability falls from 1 to `exploration`, linearly; 0: it is `exploration` from the first step on"""
     exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
     """a random action is held for a uniform number of steps from this range (ends included)"""
 
@@ -122,13 +124,22 @@ class DoubleDQNSettings(HeldExplorationSettings):
     """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
-    goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0], "exploration": 0.15, "exploration_hold": [3, 11], "n_step": 1}
+    goal_defaults: ClassVar[Mapping[str, Any]] = {
+        "value_range": [0.0, 1.0],
+        "exploration": 0.15,
+        "exploration_hold": [3, 11],
+        "exploration_steps": 0,
+        "n_step": 1,
+    }
     kind: Literal["double_dqn"] = "double_dqn"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     """step size of Adam"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
     architecture: ClassVar[tuple[str, ...]] = ("hidden", "dueling")
+    exploration_steps: Annotated[int, Field(ge=0)] = 4000
+    """own steps within which the probability of random actions falls from 1 to `exploration`, linearly; 0: it is `exploration` from the
+    first step on"""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     """transitions in one gradient update"""
     dueling: bool = False
