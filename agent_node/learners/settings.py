@@ -129,7 +129,6 @@ class DoubleDQNSettings(HeldExplorationSettings):
         "exploration": 0.15,
         "exploration_hold": [3, 11],
         "exploration_steps": 0,
-        "n_step": 1,
     }
     kind: Literal["double_dqn"] = "double_dqn"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
@@ -146,7 +145,7 @@ class DoubleDQNSettings(HeldExplorationSettings):
     """Q(s, a) = V(s) + A(s, a) - mean of A(s, .), with outputs V and A of one network (Wang et al., arXiv 1511.06581)"""
     prioritized_replay: PrioritizedReplaySettings | None = None
     """own transitions with large errors are learnt from more often; null: all equally often"""
-    n_step: Annotated[int, Field(ge=1, le=100)] = 3
+    n_step: Annotated[int, Field(ge=1, le=100)] = 1
     """rewards in one target, fewer at the end of an episode; transitions that are relabelled or imagined have one"""
     value_range: Interval | None = None
     """targets are clamped to this range, that of the possible discounted returns; null: they are not clamped. Where nothing is given it is
