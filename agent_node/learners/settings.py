@@ -89,8 +89,6 @@ class HeldExplorationSettings(ReplaySettings):
 
     exploration: Probability = 0.05
     """probability that a row acts at random instead of by the policy"""
-    exploration_steps: Annotated[int, Field(ge=0)] = 0
-    """own steps within which this probability falls from 1 to `exploration`, linearly; 0: it is `exploration` from the first step on"""
     exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
     """a random action is held for a uniform number of steps from this range (ends included)"""
 
@@ -128,7 +126,6 @@ class DoubleDQNSettings(HeldExplorationSettings):
         "value_range": [0.0, 1.0],
         "exploration": 0.15,
         "exploration_hold": [3, 11],
-        "exploration_steps": 0,
     }
     kind: Literal["double_dqn"] = "double_dqn"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
@@ -136,11 +133,6 @@ class DoubleDQNSettings(HeldExplorationSettings):
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
     architecture: ClassVar[tuple[str, ...]] = ("hidden", "dueling")
-    exploration_steps: Annotated[int, Field(ge=0)] = 4000
-    """own steps within which the probability of random actions falls from 1 to `exploration`, linearly; 0: it is `exploration` from the
-    first step on"""
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
-    """transitions in one gradient update"""
     dueling: bool = False
     """Q(s, a) = V(s) + A(s, a) - mean of A(s, .), with outputs V and A of one network (Wang et al., arXiv 1511.06581)"""
     prioritized_replay: PrioritizedReplaySettings | None = None

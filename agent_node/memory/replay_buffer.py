@@ -390,8 +390,8 @@ class ReplayBuffer(Component):
         if returns[0] > 1:
             self._sum_rewards(sample, rows, *returns)
         if self._tree is not None and self.priorities is not None and sample.weight is not None:
-            probability = self._tree.weights(rows) / self._tree.total
-            importance = (len(self) * probability) ** -self.priorities.beta
+            drawn = self._tree.weights(rows) / self._tree.total
+            importance = (len(self) * drawn) ** -self.priorities.beta
             sample.weight *= (importance / importance.max()).astype(np.float32)
             sample.rows = rows
         return sample
@@ -399,7 +399,7 @@ class ReplayBuffer(Component):
     def update_priorities(self, rows: NDArray[np.int64], errors: NDArray[np.float32]) -> None:
         """Absolute TD errors `[n]` of the transitions that `sample` returned with these `rows`."""
         if self._tree is not None and self.priorities is not None:
-            priority = errors.astype(np.float64) + LEAST_PRIORITY
+            priority: NDArray[np.float64] = errors.astype(np.float64) + LEAST_PRIORITY
             self._greatest_priority = max(self._greatest_priority, float(priority.max()))
             self._tree.update(rows, priority**self.priorities.alpha)
 

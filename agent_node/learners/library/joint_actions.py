@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Learner, PolicySpec, State
+from agent_node.contracts import Array, Batch, Learner, PolicySpec
 from agent_node.learners.library.devices import CPU, device_of
 from agent_node.learners.library.flat_networks import policy_inputs
 from agent_node.learners.library.optimisers import FlatComponent
@@ -47,40 +46,25 @@ class HeldExploration:
     """Random actions that are held for a while, by row: single random steps cancel out, a held turn or push goes somewhere.
 
     A share `probability` of all steps is random: at each free step a row starts to hold with probability
-    q = p / (h (1 - p) + p), h the mean duration. Over the first `anneal` steps p falls from 1 to `probability`, linearly.
+    q = p / (h (1 - p) + p), h the mean duration.
     """
 
-    def __init__(
-        self, rows: int, choices: int, probability: float, duration: tuple[int, int], random: np.random.Generator, anneal: int = 0
-    ) -> None:
-        self.final, self.anneal = probability, anneal
-        self.acted = 0
-        """steps so far, of all rows"""
+    def __init__(self, rows: int, choices: int, probability: float, duration: tuple[int, int], random: np.random.Generator) -> None:
+        mean = (duration[0] + duration[1]) / 2
+        self.start = probability / (mean * (1 - probability) + probability) if probability > 0 else 0.0
+        self.probability = probability
         self.duration = duration
         self.choices = choices
         self.random = random
         self._left = np.zeros(rows, np.int64)
         self._held = np.zeros(rows, np.int64)
 
-    @property
-    def probability(self) -> float:
-        """p now."""
-        return self.final if not self.anneal else max(self.final, 1 - (1 - self.final) * self.acted / self.anneal)
-
-    @property
-    def start(self) -> float:
-        """q now."""
-        p, mean = self.probability, (self.duration[0] + self.duration[1]) / 2
-        return p / (mean * (1 - p) + p) if p > 0 else 0.0
-
     def apply(self, greedy: NDArray[np.int64], rows: NDArray[np.int64], first: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The joint action of each of `rows`: the held one where one is held, else the greedy one."""
-        start = self.start
-        self.acted += len(rows)
-        if start == 0.0:
+        if self.start == 0.0:
             return greedy
         left = np.where(first, 0, self._left[rows])
-        begin = (left == 0) & (self.random.random(len(rows)) < start)
+        begin = (left == 0) & (self.random.random(len(rows)) < self.start)
         count = int(begin.sum())
         if count:
             left[begin] = self.random.integers(self.duration[0], self.duration[1] + 1, count)
@@ -100,22 +84,8 @@ class JointActionLearner(FlatComponent, Learner):
         """of a network from states (features and goal) to joint actions"""
         self.random = np.random.default_rng(seed)
         hold = settings.exploration_hold
-        anneal = settings.exploration_steps
-        self.exploration = HeldExploration(rows, self.actions.count, settings.exploration, hold, self.random, anneal)
+        self.exploration = HeldExploration(rows, self.actions.count, settings.exploration, hold, self.random)
         self.updates = 0
-
-    def state_dict(self) -> State:
-        """Networks, moments of the optimisers, counters; where exploration falls, the steps so far."""
-        state = super().state_dict()
-        return state | {"acted": torch.tensor([self.exploration.acted])} if self.exploration.anneal else state
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
-        super().load_state_dict(state)
-        if self.exploration.anneal:
-            if "acted" not in state:
-                raise ValueError("acted is missing in the state")
-            self.exploration.acted = int(state["acted"][0])
 
     @abstractmethod
     def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

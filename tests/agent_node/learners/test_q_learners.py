@@ -228,20 +228,3 @@ def test_targets_are_discounted_by_the_steps_that_they_go_over(dueling: bool) ->
         value = one._q(one.target, following)[torch.arange(32), best]
     expected = given.reward + 0.5**given.steps * (1 - given.terminated) * value
     torch.testing.assert_close(one._target(given), expected)
-
-
-def test_exploration_falls_to_its_share() -> None:
-    """p = 1 - (1 - final) steps / anneal, then final: rows act at random with this probability, and go on so after a checkpoint."""
-    random = np.random.default_rng(0)
-    exploration = HeldExploration(50, 1000, 0.1, (1, 1), random, anneal=10_000)
-    greedy, rows, first = np.full(50, -1), np.arange(50), np.zeros(50, bool)
-    shares = [float(np.mean(exploration.apply(greedy, rows, first) >= 0)) for _ in range(1000)]
-    for tick in (0, 50, 100, 150):
-        expected = 1 - 0.9 * (tick + 5) * 50 / 10_000
-        assert np.mean(shares[tick : tick + 10]) == pytest.approx(expected, abs=0.06)
-    assert np.mean(shares[200:]) == pytest.approx(0.1, abs=0.01)
-    one, other = learner("double_dqn", exploration_steps=100), learner("double_dqn", seed=5, exploration_steps=100)
-    one.act(np.zeros((8, 4), np.float32), np.zeros((8, 3), np.float32), np.arange(8), np.zeros(8, bool), True)
-    assert one.exploration.probability == pytest.approx(1 - 0.95 * 8 / 100)
-    other.load_state_dict(one.state_dict())
-    assert other.exploration.probability == one.exploration.probability
