@@ -8,6 +8,9 @@
 With `n_step` N, r is the discounted sum of the rewards of m = min(N, steps to the end of the episode) steps and s' follows the last of them
 (Rainbow, arXiv 1710.02298, without correction for the steps in between); m = 1 for transitions that are relabelled or imagined.
 
+With `dueling` one network has the outputs V(s) and A(s, a), and Q(s, a) = V(s) + A(s, a) - mean over a' of A(s, a') (arXiv 1511.06581);
+the two share all hidden layers. With `prioritized_replay` (arXiv 1511.05952) `weight` contains the correction of the draw.
+
 Averaged with neighbours: the online network and the target network (group `critic`). Averaging is linear, and so is the target's running
 mean; averaging both keeps every target the running mean of its own online network. Adam's moments stay the agent's own.
 """
@@ -38,7 +41,7 @@ class DoubleDQN(JointActionLearner):
         super().__init__(settings, policy_spec, rows, seed)
         self.settings = settings
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        shape = settings.network, policy_spec, settings.hidden, self.actions.count
+        shape = settings.network, policy_spec, settings.hidden, self.actions.count + settings.dueling
         self.online, self.target = (network_of(*shape, generator, 1.0, self.device, members=1) for _ in range(2))
         self.target.vector.copy_(self.online.vector)
         self.adam = Adam(self.online.vector, self.online.gradient, settings.learning_rate, settings.max_grad_norm)
@@ -53,7 +56,7 @@ class DoubleDQN(JointActionLearner):
         network = self.online if explore else self.target
         with torch.inference_mode():
             inputs = policy_inputs(observations, goals, self.device)
-            chosen: NDArray[np.int64] = self.actions.masked(network(inputs), inputs).argmax(dim=1).cpu().numpy()
+            chosen: NDArray[np.int64] = self.actions.masked(self._q(network, inputs), inputs).argmax(dim=1).cpu().numpy()
         if explore and rows is not None:
             chosen = self.exploration.apply(chosen, rows, first, self.legal(inputs))
         return PolicyOutput(self.actions.table[chosen])
@@ -75,9 +78,17 @@ class DoubleDQN(JointActionLearner):
             metrics["clamped"] = ((unclamped - target).abs() > CLAMP_TOLERANCE * (high - low)).float().mean().item()
         return metrics
 
+    def _q(self, network: torch.nn.Module, state: torch.Tensor) -> torch.Tensor:
+        """Q(s, .), `[n, choices]`, of `state[n, F + goal]`; with `dueling` V(s) + A(s, .) - mean of A(s, .)."""
+        outputs: torch.Tensor = network(state)
+        if not self.settings.dueling:
+            return outputs
+        value, advantage = outputs[:, :1], outputs[:, 1:]
+        return value + advantage - advantage.mean(dim=1, keepdim=True)
+
     def _value(self, batch: Batch) -> torch.Tensor:
         state = torch.cat([batch.observation, batch.goal], dim=1)
-        value: torch.Tensor = self.online(state).gather(1, self.actions.index(batch.action).unsqueeze(1)).squeeze(1)
+        value: torch.Tensor = self._q(self.online, state).gather(1, self.actions.index(batch.action).unsqueeze(1)).squeeze(1)
         return value
 
     def _target(self, batch: Batch) -> torch.Tensor:
@@ -89,15 +100,15 @@ class DoubleDQN(JointActionLearner):
     def _unclamped_target(self, batch: Batch) -> torch.Tensor:
         next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
         with torch.no_grad():
-            best = self.actions.masked(self.online(next_state), next_state).argmax(dim=1, keepdim=True)
-            next_value = self.target(next_state).gather(1, best).squeeze(1)
+            best = self.actions.masked(self._q(self.online, next_state), next_state).argmax(dim=1, keepdim=True)
+            next_value = self._q(self.target, next_state).gather(1, best).squeeze(1)
             discount = self.settings.discount if batch.steps is None else self.settings.discount**batch.steps
             target: torch.Tensor = batch.reward + discount * (1 - batch.terminated) * next_value
         return target
 
     def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """1 for the greedy action, 0 for others."""
-        greedy: torch.Tensor = self.actions.masked(self.online(state), state).argmax(dim=1)
+        greedy: torch.Tensor = self.actions.masked(self._q(self.online, state), state).argmax(dim=1)
         return (action == greedy).float()
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:

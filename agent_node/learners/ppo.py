@@ -8,6 +8,9 @@
     after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
     a rollout is left as soon as the KL of a minibatch is above `target_kl`
 
+Continuous actions are normal, with means by the policy network and standard deviations that are parameters of their own, equal in all
+states, or outputs of the network (`state_dependent_std`).
+
 Steps of weight 0 are left out (a stand-in acted, or the agent was evaluated); episodes that a limit or the rollout's end cuts off go on
 with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
 
@@ -15,9 +18,9 @@ With `normalize_values` V(s) = mean + sd * network(s), with the running mean and
 before for each rollout (the value normalisation of MAPPO, arXiv 2103.01955): step size and gradient norm then suit returns of any size.
 Without it mean = 0 and sd = 1.
 
-Averaged with neighbours: `policy` and `critic`, the two networks; with `normalize_values` the first and second moments of the targets are
-in `critic` too, so that V of an average has the moments that the averaged networks were trained with: means of moments are the moments of
-all agents' targets. Adam's moments and beta stay the agent's own.
+Averaged with neighbours: `policy`, the policy network and the log standard deviations, and `critic`, the value network. With
+`normalize_values` the first and second moments of the targets are in `critic` too, so that V of an average has the moments that the
+averaged networks were trained with: means of moments are the moments of all agents' targets. Adam's moments and beta stay the agent's own.
 """
 
 from __future__ import annotations
@@ -69,7 +72,9 @@ class PPO(FlatComponent, Learner):
     def __init__(self, settings: PPOSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
         self.device = device_of(settings.device, "agents.learner.device")
-        self.head = head_of(policy_spec, self.device)
+        free = bool(policy_spec.low) and not settings.state_dependent_std
+        self.log_std = torch.zeros(len(policy_spec.low), device=self.device, requires_grad=True) if free else None
+        self.head = head_of(policy_spec, self.device, self.log_std)
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
         network, hidden = settings.network, settings.hidden
         self.policy = network_of(network, policy_spec, hidden, self.head.width, generator, gain=0.01, device=self.device)
@@ -80,6 +85,10 @@ class PPO(FlatComponent, Learner):
             "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
             "value_adam": Adam(self.value.vector, self.value.gradient, rate, norm),
         }
+        if self.log_std is not None:
+            vector = self.log_std.detach()
+            self.log_std.grad = torch.zeros_like(vector)
+            self.optimisers["log_std_adam"] = Adam(vector, self.log_std.grad, rate, norm)
         self.entropy_coef = (0.02 if policy_spec.actions else 0.0) if settings.entropy_coef is None else settings.entropy_coef
         self.kl_coef = settings.kl_coef
         self.updates = 0
@@ -209,6 +218,8 @@ class PPO(FlatComponent, Learner):
         loss: torch.Tensor = policy_loss + self.kl_coef * divergence - self.entropy_coef * entropy
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["policy_adam"].step(share)
+        if self.log_std is not None:
+            self.optimisers["log_std_adam"].step(share)
 
         value_loss = (self.value(inputs).squeeze(1) - target).square().mean()
         value_loss.backward()
@@ -223,13 +234,18 @@ class PPO(FlatComponent, Learner):
             self.kl_coef *= 0.5
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`policy` and `critic`: all weights of each network, and the moments of the targets."""
-        return {"policy": [self.policy.vector], "critic": [self.value.vector, *([self.moments.sums] if self.moments else [])]}
+        """`policy`: all weights of the policy network, and the log standard deviations; `critic`: those of the value network, and the
+        moments of the targets."""
+        live = self.live()
+        names = {"policy": ("policy", "log_std"), "critic": ("value", "target_moments")}
+        return {group: [live[name] for name in members if name in live] for group, members in names.items()}
 
     def live(self) -> State:
-        """Both networks, and the moments of the targets."""
-        moments = {"target_moments": self.moments.sums} if self.moments else {}
-        return {"policy": self.policy.vector, "value": self.value.vector} | moments
+        """Both networks, the log standard deviations, and the moments of the targets."""
+        live = {"policy": self.policy.vector, "value": self.value.vector}
+        if self.log_std is not None:
+            live["log_std"] = self.log_std.detach()
+        return live if self.moments is None else live | {"target_moments": self.moments.sums}
 
     def state_dict(self) -> State:
         """Networks, Adam's moments, the numbers of updates and of steps learnt from, beta."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from agent_node.memory.settings import PrioritizedReplaySettings
 from agent_node.settings.value_types import Device, Interval, NotNegative, Positive, Widths
 from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import ComponentSettings, Probability, Settings
@@ -170,13 +171,22 @@ class DoubleDQNSettings(NetworkSettings, HeldExplorationSettings):
     """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
-    goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0], "exploration": 0.15, "exploration_hold": [3, 11]}
+    goal_defaults: ClassVar[Mapping[str, Any]] = {
+        "value_range": [0.0, 1.0],
+        "exploration": 0.15,
+        "exploration_hold": [3, 11],
+    }
     image_learning_rate: ClassVar[float] = 1e-4
     kind: Literal["double_dqn"] = "double_dqn"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     """step size of Adam"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "dueling")
+    dueling: bool = False
+    """Q(s, a) = V(s) + A(s, a) - mean of A(s, .), with outputs V and A of one network (Wang et al., arXiv 1511.06581)"""
+    prioritized_replay: PrioritizedReplaySettings | None = None
+    """own transitions with large errors are learnt from more often; null: all equally often"""
     n_step: Annotated[int, Field(ge=1, le=100)] = 1
     """rewards in one target, fewer at the end of an episode; transitions that are relabelled or imagined have one"""
     value_range: Interval | None = None
@@ -285,6 +295,7 @@ class PPOSettings(NetworkSettings, RolloutSettings):
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
     image_learning_rate: ClassVar[float] = 2.5e-4
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "state_dependent_std", "normalize_values")
     kind: Literal["ppo"] = "ppo"
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
@@ -302,6 +313,9 @@ class PPOSettings(NetworkSettings, RolloutSettings):
     """ratios of new to old probability gain nothing beyond 1 - clip and 1 + clip"""
     entropy_coef: Annotated[float, Field(ge=0, le=10)] | None = None
     """weight of the policy's entropy in its objective; null: 0.02 for discrete actions, 0 for continuous ones"""
+    state_dependent_std: bool = False
+    """continuous actions: whether the standard deviations are outputs of the policy network; else parameters, equal in all states, 1 at
+    first"""
     normalize_values: bool = True
     """whether the value network learns targets that are normalised by their running mean and standard deviation"""
     kl_coef: Annotated[float, Field(ge=0, le=100)] = 0.0

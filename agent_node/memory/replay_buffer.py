@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from agent_node.contracts import Array, Component, Metrics, ModelData, State, arrays, tensors
 from agent_node.exchange.settings import PartnerCorrection, Strategy, TargetWeighting
 from agent_node.memory.goal_relabelling import Mark, Marks, draw_goals, eligible_goals, marks, rarity
+from agent_node.memory.settings import PrioritizedReplaySettings
+from agent_node.memory.sum_tree import SumTree
 from agent_node.memory.vector_relabelling import VectorRelabelling
 from agent_node.session.observation_features import Features
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, Goal, GoalSpace
 from protocols.spaces.vector_goals import VectorGoals
 
+LEAST_PRIORITY = 1e-6
 STEP, HELD_OUT, JOINT = 1, 2, 4
 """Bits of a row's status: a step starts here; its episode is held out; what all bodies touched is known."""
 
@@ -112,12 +115,25 @@ class TransitionSample:
     """each `[n, ...]`: what a learner stores beside its transitions (`contracts.Batch.extras`)"""
     steps: NDArray[np.float32] | None = None
     """`[n]`: as in `contracts.Batch.steps`"""
+    rows: NDArray[np.int64] | None = None
+    """`[n]` where they stand in a buffer with priorities, for `ReplayBuffer.update_priorities`"""
 
 
 class ReplayBuffer(Component):
     """Own transitions of one agent, `rows` of them (final observations included)."""
 
-    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, held_out: float = 0.0, partners: int = 1) -> None:
+    def __init__(
+        self,
+        rows: int,
+        features: Features,
+        space: GoalSpace | None = None,
+        held_out: float = 0.0,
+        partners: int = 1,
+        priorities: PrioritizedReplaySettings | None = None,
+    ) -> None:
+        self.priorities = priorities
+        self._tree = None if priorities is None else SumTree(rows)
+        self._greatest_priority = 1.0
         self.features = features
         self.space = space if isinstance(space, DiscreteSpace) else None
         """of discrete goals"""
@@ -226,6 +242,8 @@ class ReplayBuffer(Component):
         self._status[rows] = 0
         self._status[samples] = status
         self._count[status] += episode.steps - lead
+        if self._tree is not None and self.priorities is not None and not status & HELD_OUT:
+            self._tree.update(np.arange(start + lead, end - 1), self._greatest_priority**self.priorities.alpha)
         self._order.append((start, end, episode.number))
         self._places[episode.number] = (start, end)
         self._cursor = end
@@ -295,6 +313,8 @@ class ReplayBuffer(Component):
         """Nothing in these rows is sampled or counted any more."""
         self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
         self._status[first:last] = 0
+        if self._tree is not None:
+            self._tree.update(np.arange(first, last), 0.0)
         self._reached_in -= self._reached_here(first)
         self._marks[first:last] = 0
 
@@ -347,7 +367,10 @@ class ReplayBuffer(Component):
         their rewards."""
         goals: Array = np.zeros(0, np.int64)
         wanted = round(share * n) if strategies and (self.space is not None or self.vector is not None) else 0
-        rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
+        if self._tree is None:
+            rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
+        else:
+            rows = random.permutation(self._tree.draw(n + tries * wanted, random))
         if wanted and self.space is not None:
             candidates = rows[n:]
             probability = eligible_goals(
@@ -366,7 +389,19 @@ class ReplayBuffer(Component):
         sample = self._gather(rows, goals, partner == "corrected")
         if returns[0] > 1:
             self._sum_rewards(sample, rows, *returns)
+        if self._tree is not None and self.priorities is not None and sample.weight is not None:
+            drawn = self._tree.weights(rows) / self._tree.total
+            importance = (len(self) * drawn) ** -self.priorities.beta
+            sample.weight *= (importance / importance.max()).astype(np.float32)
+            sample.rows = rows
         return sample
+
+    def update_priorities(self, rows: NDArray[np.int64], errors: NDArray[np.float32]) -> None:
+        """Absolute TD errors `[n]` of the transitions that `sample` returned with these `rows`."""
+        if self._tree is not None and self.priorities is not None:
+            priority: NDArray[np.float64] = errors.astype(np.float64) + LEAST_PRIORITY
+            self._greatest_priority = max(self._greatest_priority, float(priority.max()))
+            self._tree.update(rows, priority**self.priorities.alpha)
 
     def _sum_rewards(self, sample: TransitionSample, rows: NDArray[np.int64], steps: int, discount: float) -> None:
         """Let the transitions of `rows` that are not relabelled go over m = min(`steps`, steps left) steps: the reward becomes
@@ -453,6 +488,9 @@ class ReplayBuffer(Component):
             state |= {"achieved": self.vector.achieved[: self._top].copy(), "end": self.vector.end[: self._top].copy()}
         state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
         state["cursor"] = np.array([self._cursor], np.int64)
+        if self._tree is not None:
+            state["priorities"] = self._tree.weights(np.arange(self._top))
+            state["greatest_priority"] = np.array([self._greatest_priority])
         return tensors(state)
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -474,6 +512,12 @@ class ReplayBuffer(Component):
         self._places = {number: (first, last) for first, last, number in self._order}
         for first, last, _ in self._order:
             self._last[first:last] = last - 1
+        if self._tree is not None:
+            if "priorities" not in found:
+                raise ValueError("replay buffer: priorities is missing in the state")
+            self._tree = SumTree(self.rows)
+            self._tree.update(np.arange(top), found["priorities"])
+            self._greatest_priority = float(found["greatest_priority"][0])
         self._count = dict.fromkeys(self._count, 0)
         self._reached_in[:] = 0
         for first, last, _ in self._order:

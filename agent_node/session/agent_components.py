@@ -169,7 +169,8 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
     yield LEARNER, create("learner", learner)(learner, agent.policy_spec, agent.copies, explore, initial)
     capabilities = agent[LEARNER].capabilities
     if "replay" in capabilities or model is not None:
-        yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, model.held_out if model else 0.0, agent.partners)
+        held_out, priorities = model.held_out if model else 0.0, getattr(learner, "prioritized_replay", None)
+        yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, held_out, agent.partners, priorities)
     if "rollout" in capabilities:
         steps, shape = cast(RolloutSettings, learner).steps, () if space is None else space.goal_shape
         late = teacher is not None

@@ -242,6 +242,10 @@ class ReplayTrainer(Trainer):
             with self._time.spent("sample"):
                 batch = self._sampler.batch(self._settings.batch_size)
             self._learnt(batch)
+            if (rows := self._sampler.rows) is not None:
+                with self._time.spent("learn"):
+                    errors = self._components[LEARNER].td_errors(batch)
+                self._components[REPLAY].update_priorities(rows, errors[: len(rows)])
             if self._world is not None:
                 self._sums["world_model.imagined"].append(float(batch.imagined.mean()))
 
@@ -355,6 +359,8 @@ class BatchSampler:
         self._features, self._encodings = components.features, components.encodings
         learner = components.settings.learner
         self._returns = (getattr(learner, "n_step", 1), learner.discount)
+        self.rows: NDArray[np.int64] | None = None
+        """of the own transitions of the newest batch, its first ones, in a buffer with priorities; None without priorities"""
 
     def batch(self, size: int) -> Batch:
         """`size` transitions, a share of them relabelled, and a share of them imagined."""
@@ -362,6 +368,7 @@ class BatchSampler:
         if world is not None and world.imagines:
             num_imagined = round(size * world.settings.imagined_ratio)
         samples = self._samples(size - num_imagined) if num_imagined < size else []
+        self.rows = samples[0].rows if samples else None
         if world is not None:
             for sample in samples:
                 world.add_optimistic_prediction(sample)

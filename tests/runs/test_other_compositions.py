@@ -15,6 +15,7 @@ FOREIGN = {
     "simple_spread": ["environment.copies=4"],
     "knights_archers_zombies": ["environment.copies=2", "environment.options.max_cycles=40"],
     "cartpole": ["environment.copies=4"],
+    "pendulum": ["agents.learner.random_steps=50"],
 }
 
 

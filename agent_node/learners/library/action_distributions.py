@@ -75,21 +75,24 @@ class Categoricals:
 
 class Gaussian:
     """Independent normal components; parameters are the means and the log standard deviations. What is drawn beyond an action's bounds is
-    clipped by the environment, not here: log-probabilities are those of what was drawn."""
+    clipped by the environment, not here: log-probabilities are those of what was drawn.
+
+    `log_std[A]`: log standard deviations that are equal in all states, parameters of their own beside a network with outputs for the means;
+    None: outputs of the network too."""
 
     LEAST, MOST = -5.0, 2.0
     """bounds of the log standard deviation"""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.width = 2 * size
+    def __init__(self, size: int, log_std: torch.Tensor | None = None) -> None:
+        self.size, self.log_std = size, log_std
+        self.width = 2 * size if log_std is None else size
 
     def _moments(self, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return parameters[:, : self.size], parameters[:, self.size :]
 
     def parameters(self, outputs: torch.Tensor, inputs: torch.Tensor | None = None) -> torch.Tensor:
         """Means unchanged, log standard deviations clamped to their bounds, `[n, W]`."""
-        mean, logarithm = self._moments(outputs)
+        mean, logarithm = self._moments(outputs) if self.log_std is None else (outputs, self.log_std.expand_as(outputs))
         return torch.cat([mean, logarithm.clamp(self.LEAST, self.MOST)], dim=1)
 
     def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -118,10 +121,10 @@ class Gaussian:
         return (new_logarithm - logarithm + spread - 0.5).sum(dim=1)
 
 
-def head_of(policy_spec: PolicySpec, device: torch.device = CPU) -> Categoricals | Gaussian:
-    """The head that fits an environment's actions, for outputs on `device`."""
+def head_of(policy_spec: PolicySpec, device: torch.device = CPU, log_std: torch.Tensor | None = None) -> Categoricals | Gaussian:
+    """The head that fits an environment's actions, for outputs on `device`; `log_std`: as in `Gaussian`, for continuous actions."""
     if policy_spec.actions:
         return Categoricals(policy_spec.actions, device, prod(policy_spec.observation) if policy_spec.mask else 0)
     if not policy_spec.low:
         raise ConfigurationError("the environment has neither discrete nor continuous actions")
-    return Gaussian(len(policy_spec.low))
+    return Gaussian(len(policy_spec.low), log_std)

@@ -1,4 +1,11 @@
-"""Optimisers on one parameter vector, and the state of components that learn by them."""
+"""Optimisers on one parameter vector, and the state of components that learn by them.
+
+They are used instead of `torch.optim` because updates of small networks are faster with them. `python benchmarks/optimisers.py` (two cores
+of an AMD EPYC under load, torch 2.13, one thread, CPU time, ratios within a turn, median of 9 turns with least and greatest): with
+`torch.optim.Adam(fused=True)` on the same flat vector an update of double DQN takes 1.19 (1.05 to 1.22) times as long, and one of PPO 1.25
+(1.00 to 1.29) times; with `foreach=True` 1.37 (1.27 to 1.51) and 1.38 (1.15 to 1.66) times. The step alone takes 1.7 to 3.4 times as long.
+`tests/agent_node/learners/test_q_learners.py` compares their results with those of `torch.optim`.
+"""
 
 from __future__ import annotations
 

@@ -151,9 +151,9 @@ def _learner_defaults(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
 def _default_copies(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     """Fewer copies than `environment.copies` has by default, where they are not given and all learners replay: the replay buffer takes
     episodes that have ended, and those of K copies end K times as many environment steps after they began."""
-    fewest = [getattr(settings.learner, "default_copies", None) for _, _, settings in subject.agents]
-    if find(tree, ("environment", "copies")) is None and fewest and None not in fewest:
-        yield Adjustment(("environment", "copies"), max(fewest), "", CHOSEN)
+    copies = [getattr(settings.learner, "default_copies", 0) for _, _, settings in subject.agents]
+    if find(tree, ("environment", "copies")) is None and copies and all(copies):
+        yield Adjustment(("environment", "copies"), max(copies), "", CHOSEN)
 
 
 def _without_numbered_goals(subject: RuleContext, reason: str) -> Iterator[Adjustment]:

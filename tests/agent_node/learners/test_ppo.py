@@ -204,3 +204,32 @@ def test_the_entropy_counts_where_actions_are_discrete_by_default() -> None:
     assert learner().entropy_coef == 0.02
     assert PPO(PPOSettings(hidden=[8]), continuous, 4, 0).entropy_coef == 0.0
     assert PPO(PPOSettings(hidden=[8], entropy_coef=0.1), continuous, 4, 0).entropy_coef == 0.1
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_standard_deviations_are_equal_in_all_states_or_outputs(dependent: bool) -> None:
+    """1 at first; rewards for actions near 0 make them smaller. Parameters of their own are averaged and kept with the policy."""
+    continuous = PolicySpec((2,), 0, (), (-1.0, -1.0), (1.0, 1.0))
+    settings = PPOSettings(hidden=[16], minibatch_size=64, state_dependent_std=dependent, learning_rate=3e-3)
+    ppo = PPO(settings, continuous, 4, 0)
+    seen = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    for number in range(12):
+        given = batch(64, seed=number)
+        given.goal = torch.zeros(64, 4, 0)
+        features = given.observation.reshape(-1, 2).numpy()
+        output = ppo.act(features, np.zeros((256, 0), np.float32), np.arange(256), np.ones(256, bool), True)
+        if number == 0:
+            np.testing.assert_allclose(output.actions.std(axis=0), [1.0, 1.0], rtol=0.15)
+        given.action = torch.from_numpy(output.actions).view(64, 4, 2)
+        given.extras = {"log_probability": torch.from_numpy(output.extras["log_probability"]).view(64, 4)}
+        given.reward = -given.action.square().sum(dim=2)
+        given.terminated[:] = given.first[:] = 1.0  # type: ignore[index]
+        ppo.learn(given)
+    logarithm = ppo.head.parameters(ppo.policy(seen)).detach()[:, 2:]
+    assert float(logarithm.mean()) < -0.1
+    assert (float(logarithm.std(dim=0).max()) == 0) == (not dependent)
+    policy = ppo.parameter_groups()["policy"]
+    assert len(policy) == (1 if dependent else 2)
+    other = PPO(settings, continuous, 4, 9)
+    other.load_state_dict(ppo.state_dict())
+    torch.testing.assert_close(other.head.parameters(other.policy(seen)), ppo.head.parameters(ppo.policy(seen)))

@@ -201,3 +201,30 @@ def test_the_share_of_clamped_targets_is_reported() -> None:
     assert learner("double_dqn", value_range=(-10.0, 10.0)).learn(given)["clamped"] == 0.0
     metrics = learner("double_dqn", value_range=(0.0, 0.01)).learn(given)
     assert metrics["clamped"] > 0.9 and 0 <= metrics["target"] <= 0.01
+
+
+def test_dueling_values_are_the_state_s_and_the_advantages_over_their_mean() -> None:
+    """Wang et al., equation 9: the mean of Q over actions is V, and differences between actions are those of A."""
+    dueling, given = learner("double_dqn", dueling=True, learning_rate=3e-3), batch()
+    assert isinstance(dueling, DoubleDQN)
+    state = torch.cat([given.observation, given.goal], dim=1)
+    outputs, values = dueling.online(state), dueling._q(dueling.online, state)
+    assert outputs.shape == (32, 7) and values.shape == (32, 6)
+    torch.testing.assert_close(values.mean(dim=1), outputs[:, 0])
+    torch.testing.assert_close(values[:, 1:] - values[:, :1], outputs[:, 2:] - outputs[:, 1:2])
+    before = dueling.online.vector.clone()
+    losses = [dueling.learn(given)["loss"] for _ in range(150)]
+    assert losses[-1] < losses[0] / 2 and not torch.equal(before, dueling.online.vector)
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_targets_are_discounted_by_the_steps_that_they_go_over(dueling: bool) -> None:
+    one, given = learner("double_dqn", dueling=dueling, discount=0.5), batch()
+    assert isinstance(one, DoubleDQN)
+    given.steps = torch.randint(1, 4, (32,), generator=torch.Generator().manual_seed(5)).float()
+    following = torch.cat([given.next_observation, given.goal], dim=1)
+    with torch.no_grad():
+        best = one._q(one.online, following).argmax(dim=1)
+        value = one._q(one.target, following)[torch.arange(32), best]
+    expected = given.reward + 0.5**given.steps * (1 - given.terminated) * value
+    torch.testing.assert_close(one._target(given), expected)

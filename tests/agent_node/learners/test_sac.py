@@ -68,7 +68,7 @@ def test_values_follow_the_target() -> None:
     given = batch(8)
     for _ in range(1500):
         sac.learn(given)
-    action = (given.action - sac._middle) / sac._half
+    action = sac.bounds.inward(given.action)
     state = given.observation
     with torch.no_grad():
         values = sac.explorer.values(sac.explorer.critics, state, action)

@@ -90,7 +90,7 @@ def test_actions_are_uniform_at_first_and_always_within_the_bounds() -> None:
 
 
 def test_a_target_is_found() -> None:
-    """One step, reward -(a - a*)^2: the policy finds a*, which lies inside the bounds, for each of two observations."""
+    """One step, reward -(a - a*)^2: the policy finds a*, for each of two observations."""
     td3, random = learner(exploration_noise=0.3), np.random.default_rng(0)
     wanted = {0.0: (0.5, 1.0), 1.0: (-0.5, 3.0)}
     for _ in range(600):

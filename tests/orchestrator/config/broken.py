@@ -381,7 +381,10 @@ CASES = [
     _case(
         "shapes that cannot be averaged",
         START + PLACE + "agents: {overrides: {agent-2: {learner: {hidden: [64]}}}}\nexchange: {consensus: {groups: [«critic]}}\n",
-        M("exchange.consensus.groups[0]", "critic of agent-2 (double_dqn, hidden [64], network auto, history 1) and agent-0"),
+        M(
+            "exchange.consensus.groups[0]",
+            "critic of agent-2 (double_dqn, hidden [64], network auto, dueling False, history 1) and agent-0",
+        ),
     ),
     _case(
         "agents whose spaces differ",
@@ -501,7 +504,7 @@ CASES = [
     _case(
         "actions that the learner does not support",
         START + "environment: {id: reward_collection}\nagents: {learner: {kind: «double_dqn}}\n",
-        M("agents.learner.kind", "does not support the continuous actions of reward_collection; choose impala, ppo or sac"),
+        M("agents.learner.kind", "does not support the continuous actions of reward_collection; choose impala, ppo, sac or td3"),
     ),
     _case(
         "sights without bounds",

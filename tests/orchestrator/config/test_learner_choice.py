@@ -84,7 +84,7 @@ def test_an_agent_may_differ_in_its_learner(write: Write) -> None:
 @pytest.mark.parametrize("kind", ["double_dqn", "discrete_sac"])
 def test_learners_that_cannot_play_continuous_actions_are_refused_before_the_start(write: Write, kind: str) -> None:
     with pytest.raises(
-        Problems, match=f"{kind} does not support the continuous actions of gymnasium:Pendulum-v1; choose impala, ppo or sac"
+        Problems, match=f"{kind} does not support the continuous actions of gymnasium:Pendulum-v1; choose impala, ppo, sac or td3"
     ):
         load(write(f"environment: {PENDULUM}\nagents: {{count: 1, learner: {kind}}}\n"), machine=LARGE)
 
