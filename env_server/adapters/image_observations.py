@@ -5,7 +5,7 @@ The frames of `environment.images.frame_stack` are stacked in `env_server.adapte
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from gymnasium import spaces
@@ -22,7 +22,7 @@ _OFFSET = 1e-4
 """pixels by which the boxes begin later: the middle of a pixel on the border of two boxes would, by rounding, be in neither"""
 
 
-def is_image(space: spaces.Space[Any]) -> bool:
+def is_image(space: spaces.Space[Any]) -> TypeGuard[spaces.Box]:
     """Whether observations are images: a Box of uint8 with 2 to 4 axes."""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in _AXES and all(space.shape)
 
