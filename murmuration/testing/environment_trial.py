@@ -25,6 +25,8 @@ from protocols.spaces.layout import Layout
 SECONDS = 3.0
 """longest time of the steps whose speed is measured"""
 _SEED = 7
+_STILL = 30
+"""random steps in which an image must change"""
 _PLAYS = Flag.MEMBER | Flag.FIRST | Flag.PARKED
 _DEFAULT_AGENTS = 2
 _PARALLEL = "return observations, rewards, terminations, truncations, infos: five dicts by agent"
@@ -209,7 +211,8 @@ class _Trial(Contract):
         """Speed, rewards and returns of one copy."""
         trial, least, greatest, returns = self.trial, np.inf, -np.inf, []
         with self.calling("reset(seed)", global_draws=True):
-            environment.reset(_SEED)
+            started = environment.reset(_SEED)
+        still = {name: batch.observation for name, batch in started.agents.items() if _is_image(environment.layout(name))}
         spent = 0.0
         while trial.steps < self.steps and spent < SECONDS:
             actions = {agent: random_action(environment.layout(agent), 1, self.random) for agent in environment.agents}
@@ -221,14 +224,26 @@ class _Trial(Contract):
             spent += time.perf_counter() - began
             trial.steps += 1
             for agent, batch in result.agents.items():
+                if agent in still:
+                    last, still[agent] = still[agent], batch.observation
+                    if not batch.flags[0] & Flag.FIRST and not np.array_equal(last, batch.observation):
+                        del still[agent]
                 finite = np.isfinite(batch.reward).all() and np.isfinite(batch.observation.astype(np.float64)).all()
                 self.require(finite, f"an observation or reward of {agent} is not finite", "return finite numbers")
                 if batch.flags[0] & _PLAYS == Flag.MEMBER:  # not the first observation of an episode, nor after the agent's part in it
                     least, greatest = min(least, float(batch.reward[0])), max(greatest, float(batch.reward[0]))
             returns += [sum(record.rewards) for record in environment.finished()]
+        if still and trial.steps >= _STILL:
+            text = f"the image of {', '.join(still)} did not change within an episode, in {trial.steps} random steps"
+            cure = "return what is drawn now; some environments draw only with environment.options.render_mode: rgb_array"
+            self.broken(text, cure)
         trial.steps_per_second = trial.steps / max(spent, 1e-9)
         trial.reward = (least, greatest) if least <= greatest else None
         trial.episodes, trial.returns = len(returns), (min(returns), max(returns)) if returns else None
+
+
+def _is_image(layout: Layout) -> bool:
+    return layout.dtype == "u1" and layout.grid is None and len(layout.shape) == 3
 
 
 def _equal(one: Any, other: Any) -> bool:
