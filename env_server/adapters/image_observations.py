@@ -1,11 +1,14 @@
 """Images before they are sent: channels last, at most as large as `environment.images.size`, maybe grayscale.
 
-The frames of `environment.images.frame_stack` are stacked by `env_server.adapters.parallel_adapter`, which knows where episodes begin.
+The frames of `environment.images.frame_stack` are stacked in `env_server.adapters.parallel_adapter`, where episodes begin.
 """
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Mapping
+=======
+>>>>>>> encoders
 from typing import Any, TypeGuard
 
 import numpy as np

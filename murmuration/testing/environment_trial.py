@@ -27,7 +27,13 @@ from protocols.spaces.layout import Layout
 SECONDS = 3.0
 """longest time of the steps whose speed is measured"""
 _SEED = 7
+<<<<<<< HEAD
 _PLAYS = Flag.MEMBER | Flag.FIRST | Flag.PARKED | Flag.WAITING
+=======
+_STILL = 30
+"""random steps in which an image must change"""
+_PLAYS = Flag.MEMBER | Flag.FIRST | Flag.PARKED
+>>>>>>> encoders
 _DEFAULT_AGENTS = 2
 _PARALLEL = "return observations, rewards, terminations, truncations, infos: five dicts by agent"
 _GYMNASIUM = "return observation, reward, terminated, truncated, info"
@@ -215,7 +221,12 @@ class _Trial(Contract):
         """Speed, rewards and returns of one copy."""
         trial, least, greatest, returns = self.trial, np.inf, -np.inf, []
         with self.calling("reset(seed)", global_draws=True):
+<<<<<<< HEAD
             result = environment.reset(_SEED)
+=======
+            started = environment.reset(_SEED)
+        still = {name: batch.observation for name, batch in started.agents.items() if _is_image(environment.layout(name))}
+>>>>>>> encoders
         spent = 0.0
         while trial.steps < self.steps and spent < SECONDS:
             seen = {agent: batch.observation for agent, batch in result.agents.items()}
@@ -228,17 +239,26 @@ class _Trial(Contract):
             spent += time.perf_counter() - began
             trial.steps += 1
             for agent, batch in result.agents.items():
+                if agent in still:
+                    last, still[agent] = still[agent], batch.observation
+                    if not batch.flags[0] & Flag.FIRST and not np.array_equal(last, batch.observation):
+                        del still[agent]
                 finite = np.isfinite(batch.reward).all() and np.isfinite(batch.observation.astype(np.float64)).all()
                 self.require(finite, f"an observation or reward of {agent} is not finite", "return finite numbers")
                 # Not the first observation of an episode, nor after the agent's part in it, nor at another agent's turn.
                 if batch.flags[0] & _PLAYS == Flag.MEMBER:
                     least, greatest = min(least, float(batch.reward[0])), max(greatest, float(batch.reward[0]))
             returns += [sum(record.rewards) for record in environment.finished()]
+        if still and trial.steps >= _STILL:
+            text = f"the image of {', '.join(still)} did not change within an episode, in {trial.steps} random steps"
+            cure = "return what is drawn now; some environments draw only with environment.options.render_mode: rgb_array"
+            self.broken(text, cure)
         trial.steps_per_second = trial.steps / max(spent, 1e-9)
         trial.reward = (least, greatest) if least <= greatest else None
         trial.episodes, trial.returns = len(returns), (min(returns), max(returns)) if returns else None
 
 
+<<<<<<< HEAD
 def _legal_sample(space: Any, observation: Any, info: Any) -> Any:
     """A random action of the space, which the action mask of the observation or the info allows, if there is one."""
     found = observation.get(MASK) if isinstance(observation, Mapping) else None
@@ -251,6 +271,10 @@ def _legal_sample(space: Any, observation: Any, info: Any) -> Any:
         parts = np.split(found, np.cumsum(space.nvec)[:-1])
     masks = [np.asarray(part, np.int8) for part in parts]
     return space.sample(mask=tuple(masks)) if isinstance(space, MultiDiscrete) else space.sample(mask=masks[0])
+=======
+def _is_image(layout: Layout) -> bool:
+    return layout.dtype == "u1" and layout.grid is None and len(layout.shape) == 3
+>>>>>>> encoders
 
 
 def _equal(one: Any, other: Any) -> bool:

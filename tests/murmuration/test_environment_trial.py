@@ -49,3 +49,12 @@ def test_vectorised_environments_are_tried_too() -> None:
     trial = try_environment("landmarks", {"horizon": 20}, agents=3, steps=60)
     assert trial.ok, (trial.rule, trial.cure)
     assert trial.agents == ["agent-0", "agent-1", "agent-2"] and trial.returns is not None
+
+
+def test_images_that_are_never_drawn_are_found() -> None:
+    """PettingZoo's pistonball returns images of the background unless it has a render mode."""
+    options = {"n_pistons": 2, "continuous": False}
+    trial = try_environment("pettingzoo.butterfly:pistonball_v6", options, steps=40)
+    assert "the image of agent-0, agent-1 did not change within an episode, in 40 random steps" in trial.rule
+    assert "environment.options.render_mode: rgb_array" in trial.cure
+    assert try_environment("pettingzoo.butterfly:pistonball_v6", {**options, "render_mode": "rgb_array"}, steps=40).ok

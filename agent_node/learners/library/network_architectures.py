@@ -420,7 +420,7 @@ def network_of(
     behind: int = 0,
 ) -> TanhMLP | StackedMLP | EncodedNetwork:
     """`[..., F + goal + behind] -> [..., outputs]`: an encoder of the observed grid or image with heads of ReLU layers, where `network`
-    says so, whose last layer is orthogonal with `gain`.
+    selects one, whose last layer is orthogonal with `gain`.
 
     On vectors tanh layers (`TanhMLP`, with the same `gain`), or with `members` that many ReLU networks computed together (`StackedMLP`).
     `behind`: components behind features and goal, such as actions.

@@ -27,7 +27,7 @@ from protocols.runtime.errors import ConfigurationError
 def spec(*image: int, goal: int = 0, discrete: bool = True) -> PolicySpec:
     height, width, channels = image
     actions = {"actions": (3,)} if discrete else {"actions": (), "low": (-1.0, 0.0), "high": (1.0, 4.0)}
-    return PolicySpec((prod(image),), goal, image=(height, width, channels), **actions)  # type: ignore[arg-type]
+    return PolicySpec((prod(image),), goal, image=(height, width, channels), **actions)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -73,8 +73,9 @@ def test_pixels_are_in_the_order_of_the_wire() -> None:
     assert isinstance(encoder, ImageEncoder)
     image = torch.rand(2, 36, 40, 3, generator=generator(1))
     values = torch.stack([image[..., channel] for channel in range(3)], dim=1)
-    for convolution, stride in zip(encoder.convolutions.convolutions, (4, 2, 1), strict=True):
-        values = functional.relu(functional.conv2d(values, convolution.weight, convolution.bias, stride))
+    parameters = list(encoder.parameters())
+    for weight, bias, stride in zip(parameters[::2], parameters[1::2], (4, 2, 1), strict=True):
+        values = functional.relu(functional.conv2d(values, weight, bias, stride))
     torch.testing.assert_close(encoder(image.flatten(1)), values.flatten(1))
 
 

@@ -119,7 +119,7 @@ class Numbers(ParallelEnv):  # type: ignore[misc]
         return seen, dict.fromkeys(agents, 0.0), everyone, dict.fromkeys(agents, over), {agent: {} for agent in agents}
 
 
-class Single(gymnasium.Env):  # type: ignore[misc]
+class Single(gymnasium.Env):
     """The same for one agent."""
 
     def __init__(self) -> None:
