@@ -1,1 +1,1 @@
-"""Particle worlds, all copies stepped together: `particles:simple_spread`, `particles:simple_tag`, `particles:rescue`, `particles:two_basins`."""
+"""Particle worlds, with all copies stepped together: `particles:simple_spread`, `simple_tag`, `rescue`, `two_basins`."""

@@ -28,7 +28,7 @@ def basin_reward(state: Floats, action: Floats) -> Floats:
 class BasinWorld(ParticleWorld):
     """At each step the state s is drawn anew, each component +1 or -1. Agent i sees s_i and chooses u_i in [-1, 1]; all are given
 
-        max(5 exp(-|u + 0.5 s|^2 / 0.32), 10 exp(-|u - 0.6 s|^2 / 0.02)).
+    max(5 exp(-|u + 0.5 s|^2 / 0.32), 10 exp(-|u - 0.6 s|^2 / 0.02)).
     """
 
     def __init__(self, options: BasinsOptions, agents: int, copies: int) -> None:

@@ -31,8 +31,8 @@ _WORLDS: dict[str, Callable[..., ParticleWorld]] = {
 
 
 class VectorParticles(HoldableCopies):
-    """The environments `particles:WORLD` for a whole run. Only the horizon ends episodes. An absent agent's body stays in the world; it acts
-    by the stand-in, without one by no force."""
+    """The environments `particles:WORLD` for a whole run. Only the horizon ends episodes. The body of an absent agent stays in the world:
+    the stand-in action moves it, without one no force does."""
 
     def __init__(self, world: ParticleWorld, horizon: int, agents: Sequence[str], copies: int, seed: int = 0) -> None:
         """`world` has as many agents and copies."""
@@ -136,10 +136,12 @@ def _unfit(context: EnvironmentContext) -> EnvironmentProblem | None:
     count = len(context.agents)
     if context.name not in WORLDS:
         close = hint(context.name, sorted(WORLDS), count=3)
-        text = f"{context.settings.id!r}: no such particle world{f'; {close}' if close else ''}; worlds are {', '.join(sorted(WORLDS))}"
+        text = f"{context.settings.id!r}: no such particle world{f'; {close}' if close else ''} (there are {', '.join(sorted(WORLDS))})"
         return problem(text, "environment", "id")
     if context.name == "rescue" and count != RESCUERS:
         return problem(f"particles:rescue has {RESCUERS} agents, but agents.count is {count}; write {RESCUERS}", "agents", "count")
     if isinstance(context.options, TagOptions) and context.options.prey == "learning" and count < 2:
-        return problem("the last agent is the prey, so there must be at least 2; or write environment.options.prey: scripted", "agents", "count")
+        return problem(
+            "the last agent is the prey, so there must be at least 2; or write environment.options.prey: scripted", "agents", "count"
+        )
     return None

