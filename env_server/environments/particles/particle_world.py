@@ -113,7 +113,7 @@ class MotionWorld(ParticleWorld):
 
     def _observations(self, size: int, sight: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """`[N, K, size]`, of which the first 4 + 2 E numbers are written and the others are 0. With `sight`, bodies farther away are at 0,
-        and the second result `[E, N, K]` says which are not."""
+        and the second result `[E, N, K]` states which are not."""
         position, velocity = self.physics.position, self.physics.velocity
         observed = np.zeros((self._agents, self._copies, size), np.float32)
         observed[:, :, 0:2] = velocity[: self._agents].transpose(0, 2, 1)

@@ -23,7 +23,7 @@ def _unit_disc(generator: np.random.Generator, steps: int) -> NDArray[Any]:
 
 class ScriptedPrey:
     """The prey of PMIC's predator-prey (a rule from COMIX, arXiv 2003.06709). At each step it draws 100 points uniformly in the unit disc
-    around itself. A point is refused if one of 5 evenly spaced way points to it, itself the last, lies within the sum of the radii of the
+    around itself. A point is refused if one of 5 evenly spaced way points to it, itself the last, is within the sum of the radii of the
     prey and another body. The force is the offset of the point with the largest sum of distances to all predators, or 0 if none is left."""
 
     def __init__(self, copies: int) -> None:

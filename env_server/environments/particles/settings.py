@@ -26,7 +26,7 @@ class ParticlesOptions(NamedOptions):
 
 
 class UnknownWorldOptions(ParticlesOptions):
-    """Options of a world that there is not: any are accepted, since the id is what is wrong."""
+    """Options of an unknown world: any are accepted, since the error is the id."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -38,7 +38,7 @@ class MotionOptions(ParticlesOptions):
     """discrete: none, left, right, down, up; continuous: a force in [-1, 1]^2"""
     integration: Literal["explicit", "semi_implicit"] = "explicit"
     """explicit: a step moves bodies by the velocity from before it, as mpe2 1.1; semi_implicit: by the new velocity, as the package of
-    2017, with which the figures of PMIC and OMAR were made"""
+    2017, which PMIC and OMAR used"""
 
 
 class SpreadOptions(MotionOptions):

@@ -1,4 +1,4 @@
-"""Rewards of the particle worlds against their formulas, and against published figures."""
+"""Rewards of the particle worlds against their formulas, and against published results."""
 
 from __future__ import annotations
 
