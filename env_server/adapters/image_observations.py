@@ -5,10 +5,7 @@ The frames of `environment.images.frame_stack` are stacked in `env_server.adapte
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Mapping
-=======
->>>>>>> encoders
 from typing import Any, TypeGuard
 
 import numpy as np

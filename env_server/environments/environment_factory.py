@@ -16,8 +16,18 @@ from typing import Any, ClassVar
 from env_server.environments.environment_contracts import VectorEnvironment
 from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.settings_types import Settings
 from protocols.spaces.goal_space import GoalSpace
 from protocols.spaces.layout import Layout
+
+
+class NamedOptions(Settings):
+    """Options that depend on the name in `environment.id: kind:NAME`."""
+
+    @classmethod
+    def named(cls, name: str) -> type[Settings]:
+        """The class that validates the options of `kind:name`."""
+        return cls
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Environments by the id of the configuration.
 
 `kind` or `kind:NAME` is a vectorised environment of the room "environment" (`environment_factory`): `landmarks`, `reward_collection`,
-`minigrid:ID`, and those that third parties register. Everything else is imported (`env_server.adapters.imported_environments`).
+`minigrid:ID`, `particles:WORLD`, and those that third parties register. Everything else is imported
+(`env_server.adapters.imported_environments`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from env_server.environments.environment_factory import (
     EnvironmentDescription,
     EnvironmentFactory,
     EnvironmentProblem,
+    NamedOptions,
     OptionProblem,
     factory_of,
     problem,
@@ -31,14 +33,17 @@ Edges = Iterable[tuple[str, str]] | None
 ROOM = "environment"
 _PLACE = ("environment", "options")
 
-for _name in ("landmarks", "minigrid", "reward_collection"):
+for _name in ("landmarks", "minigrid", "particles", "reward_collection"):
     import_module(f"env_server.environments.{_name}.settings")  # registers it
 
 
 def options_class(identifier: str) -> type[Settings] | None:
     """The class of `environment.options`, for environments that have one."""
-    kind = identifier.partition(":")[0]
-    return component(ROOM, kind).settings if kind in kinds(ROOM) else None
+    kind, _, name = identifier.partition(":")
+    if kind not in kinds(ROOM):
+        return None
+    settings = component(ROOM, kind).settings
+    return settings.named(name) if issubclass(settings, NamedOptions) else settings
 
 
 def is_single_player(settings: EnvironmentSettings) -> bool:

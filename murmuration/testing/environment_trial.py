@@ -27,13 +27,9 @@ from protocols.spaces.layout import Layout
 SECONDS = 3.0
 """longest time of the steps whose speed is measured"""
 _SEED = 7
-<<<<<<< HEAD
 _PLAYS = Flag.MEMBER | Flag.FIRST | Flag.PARKED | Flag.WAITING
-=======
 _STILL = 30
 """random steps in which an image must change"""
-_PLAYS = Flag.MEMBER | Flag.FIRST | Flag.PARKED
->>>>>>> encoders
 _DEFAULT_AGENTS = 2
 _PARALLEL = "return observations, rewards, terminations, truncations, infos: five dicts by agent"
 _GYMNASIUM = "return observation, reward, terminated, truncated, info"
@@ -221,12 +217,8 @@ class _Trial(Contract):
         """Speed, rewards and returns of one copy."""
         trial, least, greatest, returns = self.trial, np.inf, -np.inf, []
         with self.calling("reset(seed)", global_draws=True):
-<<<<<<< HEAD
             result = environment.reset(_SEED)
-=======
-            started = environment.reset(_SEED)
-        still = {name: batch.observation for name, batch in started.agents.items() if _is_image(environment.layout(name))}
->>>>>>> encoders
+        still = {name: batch.observation for name, batch in result.agents.items() if _is_image(environment.layout(name))}
         spent = 0.0
         while trial.steps < self.steps and spent < SECONDS:
             seen = {agent: batch.observation for agent, batch in result.agents.items()}
@@ -258,7 +250,6 @@ class _Trial(Contract):
         trial.episodes, trial.returns = len(returns), (min(returns), max(returns)) if returns else None
 
 
-<<<<<<< HEAD
 def _legal_sample(space: Any, observation: Any, info: Any) -> Any:
     """A random action of the space, which the action mask of the observation or the info allows, if there is one."""
     found = observation.get(MASK) if isinstance(observation, Mapping) else None
@@ -271,10 +262,10 @@ def _legal_sample(space: Any, observation: Any, info: Any) -> Any:
         parts = np.split(found, np.cumsum(space.nvec)[:-1])
     masks = [np.asarray(part, np.int8) for part in parts]
     return space.sample(mask=tuple(masks)) if isinstance(space, MultiDiscrete) else space.sample(mask=masks[0])
-=======
+
+
 def _is_image(layout: Layout) -> bool:
     return layout.dtype == "u1" and layout.grid is None and len(layout.shape) == 3
->>>>>>> encoders
 
 
 def _equal(one: Any, other: Any) -> bool:

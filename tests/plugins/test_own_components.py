@@ -90,6 +90,10 @@ def test_intrinsic_rewards() -> None:
     [
         ("landmarks", {"landmarks": 3, "horizon": 20}, None),
         ("reward_collection", {"horizon": 20}, None),
+        ("particles:simple_spread", {}, None),
+        ("particles:simple_tag", {"prey": "scripted", "actions": "continuous"}, None),
+        ("particles:rescue", {}, None),
+        ("particles:two_basins", {}, None),
         ("minigrid:MiniGrid-Empty-5x5-v0", {}, None),
         ("mpe2:simple_spread_v3", {"N": 2}, None),
         ("env_server.environments.point_reach", {"max_steps": 20}, None),

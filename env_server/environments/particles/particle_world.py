@@ -1,0 +1,128 @@
+"""What a particle world is: its rules, without episodes and flags. Here is also what the worlds have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env_server.environments.particles.particle_physics import Floats, ParticlePhysics, length
+from env_server.environments.particles.settings import MotionOptions
+from protocols.spaces.layout import Layout, ObservationField
+
+UNIT_FORCES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float64)
+"""of the discrete actions none, left, right, down, up"""
+SENSITIVITY = 5.0
+"""force of a full action, where a body has none of its own"""
+
+
+@dataclass(frozen=True)
+class Disc:
+    """Something that a picture shows."""
+
+    x: float
+    y: float
+    radius: float
+    role: Literal["agent", "prey", "landmark", "obstacle"]
+
+
+class ParticleWorld(ABC):
+    """K copies of one world with N agents; `layouts[N]`. Steps move all copies, those too whose result is not used."""
+
+    layouts: Sequence[Layout]
+
+    @abstractmethod
+    def begin(self, copy: int, generator: np.random.Generator) -> None:
+        """An episode begins in that copy; all its random numbers come from `generator`."""
+
+    @abstractmethod
+    def step(self, action: Floats) -> Floats:
+        """Rewards `[N, K]` of `action[N, A, K]`, in [-1, 1]."""
+
+    @abstractmethod
+    def observe(self) -> Sequence[NDArray[np.float32]]:
+        """What each agent sees, N arrays `[K, F]`, which the caller may keep."""
+
+    @abstractmethod
+    def scene(self, copy: int) -> Sequence[Disc]:
+        """The things in one copy, those behind first."""
+
+    def metrics(self, copy: int) -> Mapping[str, float]:
+        """What else is measured of the episode that ends now in that copy."""
+        return {}
+
+
+class EpisodeDraws:
+    """Random numbers of K running episodes, `[K, *shape]` at each step. Each copy uses the generator of its own episode, in blocks:
+    `draw(generator, steps)` makes `[steps, *shape]`."""
+
+    def __init__(
+        self, copies: int, shape: tuple[int, ...], draw: Callable[[np.random.Generator, int], NDArray[Any]], block: int = 8
+    ) -> None:
+        self._draw, self._block = draw, block
+        self._drawn = np.zeros((copies, block, *shape))
+        self._next = np.zeros(copies, np.intp)
+        self._rows = np.arange(copies)
+        self._generators: list[np.random.Generator | None] = [None] * copies
+
+    def begin(self, copy: int, generator: np.random.Generator) -> None:
+        """From now on this copy draws from `generator`."""
+        self._generators[copy], self._next[copy] = generator, self._block
+
+    def next(self) -> NDArray[np.float64]:
+        """The numbers of the next step of all copies; 0 for a copy that has had no episode yet."""
+        for copy in np.flatnonzero(self._next == self._block).tolist():
+            if (generator := self._generators[copy]) is not None:
+                self._drawn[copy] = self._draw(generator, self._block)
+            self._next[copy] = 0
+        drawn: NDArray[np.float64] = self._drawn[self._rows, self._next]
+        self._next += 1
+        return drawn
+
+
+def others(agents: int, bodies: int) -> NDArray[np.intp]:
+    """`[bodies - 1, agents]`: for each of the first bodies all the others, in their order."""
+    return np.array([[j for j in range(bodies) if j != i] for i in range(agents)], np.intp).reshape(agents, bodies - 1).T
+
+
+def motion_layout(options: MotionOptions, parts: Sequence[tuple[str, int]]) -> Layout:
+    """Observations of `parts`, (name, size), and the action that `options.actions` names."""
+    fields, start = [], 0
+    for name, size in parts:
+        if size:
+            fields.append(ObservationField(name, start, size))
+        start += size
+    if options.actions == "discrete":
+        return Layout(shape=[start], fields=fields, actions=[len(UNIT_FORCES)])
+    return Layout(shape=[start], fields=fields, low=[-1.0, -1.0], high=[1.0, 1.0])
+
+
+class MotionWorld(ParticleWorld):
+    """A world of moving bodies. The first N of `physics` are the agents; every agent sees its velocity, its position, and then, relative to
+    itself, the bodies `seen[E, N]`."""
+
+    def __init__(self, physics: ParticlePhysics, seen: NDArray[np.intp], agents: int) -> None:
+        self.physics = physics
+        self._seen = seen
+        self._agents = agents
+        self._copies = physics.position.shape[2]
+
+    def _observations(self, size: int, sight: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """`[N, K, size]`, of which the first 4 + 2 E numbers are written and the others are 0. With `sight`, bodies farther away are at 0,
+        and the second result `[E, N, K]` states which are not."""
+        position, velocity = self.physics.position, self.physics.velocity
+        observed = np.zeros((self._agents, self._copies, size), np.float32)
+        observed[:, :, 0:2] = velocity[: self._agents].transpose(0, 2, 1)
+        observed[:, :, 2:4] = position[: self._agents].transpose(0, 2, 1)
+        offset = position[self._seen] - position[: self._agents]
+        near = None
+        if sight is not None:
+            near = length(offset) <= sight
+            offset *= near[:, :, None]
+        entities = len(self._seen)
+        observed[:, :, 4 : 4 + 2 * entities].reshape(self._agents, self._copies, entities, 2)[:] = offset.transpose(1, 3, 0, 2)
+        return observed, near
