@@ -114,7 +114,7 @@ class RolloutBuffer(Component):
     def _complete(self) -> None:
         """Set the rollout aside; the next one begins with the features that ended it, or with the last turn of an agent that waits."""
         whole = self._collected() if self._own.all() else self._turns_collected()
-        if whole.counts.sum() >= LEAST_SHARE * max(1, np.count_nonzero(self._own[:-1])):
+        if whole.counts.sum() >= LEAST_SHARE * max(1, int(np.count_nonzero(self._own[:-1]))):
             if self._late:
                 self._waits = whole
             else:

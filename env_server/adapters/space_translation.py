@@ -114,7 +114,7 @@ def _masked(agent: str, space: spaces.Space[Any], choices: int) -> tuple[Layout,
 
     def encode(observation: Any, info: Mapping[str, Any]) -> Array:
         encoded = np.ones(size + choices, np.float32)
-        encoded[:size] = flatten(space, observation)
+        encoded[:size] = np.asarray(flatten(space, observation))
         mask = observation[MASK] if inside else info.get(MASK)
         if mask is not None:
             encoded[size:] = mask_vector(mask)

@@ -28,7 +28,7 @@ def are_legal(action: NDArray[Any], mask: NDArray[Any], factors: Sequence[int]) 
     """Whether each row of `action[n, A]` consists of legal choices, `[n]`."""
     rows = np.arange(len(action))
     taken = [legal[rows, action[:, factor]] for factor, legal in enumerate(legal_choices(mask, factors))]
-    found: Bits = np.stack(taken).all(axis=0)
+    found: Bits = np.all(np.stack(taken), axis=0)
     return found
 
 

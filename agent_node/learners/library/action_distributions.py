@@ -26,7 +26,7 @@ def legal_choices(inputs: torch.Tensor, factors: Sequence[int], features: int) -
     """Whether each choice of each factor is legal, `[n, sum(factors)]`, by the action mask at the end of the `features` = F in
     `inputs[n, F + goal]`. A factor without any legal choice counts as one in which all are."""
     legal = inputs[:, features - sum(factors) : features] > LEGAL
-    return torch.cat([part | ~part.any(dim=1, keepdim=True) for part in legal.split(list(factors), dim=1)], dim=1)
+    return torch.cat([part | ~part.any(dim=1, keepdim=True) for part in torch.split(legal, list(factors), dim=1)], dim=1)
 
 
 class Categoricals:
