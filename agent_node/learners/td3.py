@@ -25,6 +25,7 @@ from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, P
 from agent_node.learners.library.action_bounds import ActionBounds
 from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
+from agent_node.learners.library.network_architectures import EncodedNetwork, network_of
 from agent_node.learners.library.optimisers import Adam, FlatComponent
 from agent_node.learners.settings import TD3Settings
 
@@ -38,11 +39,11 @@ class TD3(FlatComponent, Learner):
         self.settings = settings
         self.device = device_of(settings.device, "agents.learner.device")
         self.bounds = ActionBounds(policy_spec, settings.kind, self.device)
-        inputs, actions = int(np.prod(policy_spec.observation)) + policy_spec.goal, self.bounds.size
+        shape, actions = (settings.network, policy_spec, settings.hidden), self.bounds.size
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.actor, self.actor_target = (StackedMLP(1, [inputs, *settings.hidden, actions], generator, self.device) for _ in range(2))
+        self.actor, self.actor_target = (network_of(*shape, actions, generator, 0.01, self.device, members=1) for _ in range(2))
         self.critics, self.critic_targets = (
-            StackedMLP(2, [inputs + actions, *settings.hidden, 1], generator, self.device) for _ in range(2)
+            network_of(*shape, 1, generator, 1.0, self.device, members=2, behind=actions) for _ in range(2)
         )
         self.actor_target.vector.copy_(self.actor.vector)
         self.critic_targets.vector.copy_(self.critics.vector)
@@ -98,7 +99,7 @@ class TD3(FlatComponent, Learner):
         return loss.item()
 
     @staticmethod
-    def _q(network: StackedMLP, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def _q(network: StackedMLP | EncodedNetwork, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Q_k(s, a), `[2, B]`."""
         values: torch.Tensor = network(torch.cat([state, action], dim=1).expand(2, -1, -1))
         return values.squeeze(2)
