@@ -178,8 +178,10 @@ class DoubleDQNSettings(NetworkSettings, HeldExplorationSettings):
     }
     image_learning_rate: ClassVar[float] = 1e-4
     kind: Literal["double_dqn"] = "double_dqn"
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2.5e-4
     """step size of Adam"""
+    replay_ratio: Annotated[float, Field(ge=0, le=64)] = 1.0
+    """gradient updates for each step of an environment copy: with K copies, K times as many for each step message; 0.25 is one in four"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
     architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "dueling")
