@@ -19,7 +19,7 @@ from agent_node.learners.library.network_architectures import (
     network_of,
 )
 from agent_node.learners.sac import SAC
-from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings, IMPALASettings, PPOSettings, SACSettings
+from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings, IMPALASettings, PPOSettings, SACSettings, TD3Settings
 from murmuration.testing import check_learner
 from protocols.runtime.errors import ConfigurationError
 
@@ -128,7 +128,9 @@ def test_learners_of_discrete_actions_keep_their_contract_on_images(settings: Do
 
 
 @pytest.mark.parametrize(
-    "settings", [SACSettings(hidden=[16], random_steps=0), PPOSettings(hidden=[16], epochs=2)], ids=lambda one: one.kind
+    "settings",
+    [SACSettings(hidden=[16], random_steps=0), TD3Settings(hidden=[16], random_steps=0), PPOSettings(hidden=[16], epochs=2)],
+    ids=lambda one: one.kind,
 )
 def test_learners_of_continuous_actions_keep_their_contract_on_images(settings: SACSettings) -> None:
     check_learner(settings, spec(36, 36, 1, goal=2, discrete=False))
