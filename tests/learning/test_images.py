@@ -45,7 +45,7 @@ until: {steps: %d}
 clock: logical
 evaluation: {every: 100000, final_episodes: 32}
 """
-REPLAY = "batch_size: 64, learning_starts: 256, updates_per_tick: 2, discount: 0.0, learning_rate: 1e-3"
+REPLAY = "batch_size: 64, learning_starts: 256, replay_ratio: 0.125, discount: 0.0, learning_rate: 1e-3"
 LEARNERS = {
     "ppo": "{kind: ppo, network: cnn, steps: 16, epochs: 4, minibatch_size: 64, discount: 0.0, learning_rate: 1e-3}",
     "impala": "{kind: impala, network: cnn, steps: 8, rollouts: 4, discount: 0.0, learning_rate: 1e-3}",

@@ -228,7 +228,7 @@ def test_corrections_are_refused_where_the_learner_knows_no_probabilities() -> N
 # --- whole agents ---------------------------------------------------------------------------------------------------------------------
 
 AGENT = AgentSettings(
-    learner=DoubleDQNSettings(hidden=[16], learning_starts=200, batch_size=32, exploration=0.6),
+    learner=DoubleDQNSettings(hidden=[16], learning_starts=200, batch_size=32, exploration=0.6, exploration_hold=(3, 11)),
     goals=JointLearningProgressSettings(window=10),
 )
 Make = Callable[..., Loopback]

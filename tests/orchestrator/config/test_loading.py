@@ -84,7 +84,7 @@ def test_arguments(write: Any) -> None:
     ).configuration
     assert configuration.network.topology.edges == [("agent-0", "agent-1"), ("agent-2", "agent-1"), ("agent-0", "agent-2")]
     assert agent_settings(configuration, "agent-2").learner.learning_rate == 1e-4
-    assert agent_settings(configuration, "agent-1").learner.learning_rate == 1e-3
+    assert agent_settings(configuration, "agent-1").learner.learning_rate == 2.5e-4
     assert configuration.agents.world_model is not None
     assert configuration.agents.world_model.model_dump()["hidden"] == [7]
     assert [sink.kind for sink in configuration.metrics.sinks] == ["csv"]
