@@ -67,7 +67,7 @@ def test_what_is_imported_was_lived_by_the_partner_and_is_paid_by_the_reward_rul
     for name, other in ((A, B), (B, A)):
         region = run.session[name].components.get(IMPORTED_REPLAY)
         assert region is not None and len(region) > 200 and region.joint_count == len(region)
-        # A body that stands still observes the same again: only the steps around an observation tell when it was made.
+        # A body that stands still makes equal observations: the steps around one identify it.
         lived = {
             (*(episode.observation[at].tobytes() for at in (max(t - 1, 0), t, t + 1)), episode.action[t].tobytes()): (episode, t)
             for episode in run.finished[other]
