@@ -12,16 +12,12 @@ the run, 100 at its end. The other rows are made by `benchmarks/standard_peers.p
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from study import REPOSITORY, Experiment, Method, Study
 from study_plot import Panel, draw
 from study_report import Curve, Key, Report
 
 DOCUMENT = REPOSITORY / "docs" / "results" / "standard.md"
-RETURN, LATE, SOLVED = "eval.own.return", "late return", "steps to target"
-SNAPSHOTS = 3
-"""newest evaluations whose mean is the late return"""
+RETURN, FINAL, SOLVED = "eval.own.return", "final return", "steps to target"
 TARGETS = {"cartpole": 475.0, "acrobot": -100.0, "lunarlander": 200.0, "pendulum": -200.0, "doorkey": 0.9}
 AGENTS = {"simple_spread": 3}
 """agents of a task with several: returns are per agent"""
@@ -40,10 +36,10 @@ def peer(name: str, steps: int, library: str, algorithm: str, task: str) -> Meth
 
 def task(name: str, *methods: Method, form: str = ",.0f") -> Experiment:
     """The rows of a task."""
-    columns = {"late return": (LATE, form)}
+    columns = {"final return": (FINAL, form)}
     if name in TARGETS:
         columns |= {f"steps to {TARGETS[name]:g}": (SOLVED, ",.0f")}
-    return Experiment(name, methods, (columns,), LATE)
+    return Experiment(name, methods, (columns,), FINAL)
 
 
 DEFAULT, ZOO, PLAIN = "default", "SB3 {}, RL Zoo", "SB3 {}, its defaults"
@@ -85,6 +81,7 @@ EXPERIMENTS = (
         peer(ZOO.format("PPO"), 500_000, "sb3", "ppo", "LunarLander-v3"),
     ),
 )
+STEPS = {(experiment.name, method.name): method.steps for experiment in EXPERIMENTS for method in experiment.methods}
 COLOURS = {
     f"PPO ({DEFAULT})": "#d1372c", f"SAC ({DEFAULT})": "#d1372c", "double DQN": "#8c6bb1", "PPO, no averaging": "#e6830b",
     ZOO.format("PPO"): "#1f6fb4", ZOO.format("SAC"): "#1f6fb4", PLAIN.format("PPO"): "#5fb0d0",
@@ -94,13 +91,13 @@ PANELS = tuple(Panel(experiment.name, RETURN, experiment.name, "return, evaluati
 
 
 def derive(key: Key, curves: dict[str, Curve]) -> dict[str, Curve]:
-    """The return per agent, its mean over the newest snapshots, and the steps after which it first reached the task's target."""
-    name = key[0]
-    curve = [(steps, value / AGENTS.get(name, 1)) for steps, value in curves.get(RETURN, [])]
+    """The return per agent, that of the last evaluation, and the steps after which it first reached the task's target. What ended after
+    training counts at its end: copies without an evaluation to play count on meanwhile."""
+    name, last = key[0], STEPS[key[:2]]
+    curve = [(min(steps, last), value / AGENTS.get(name, 1)) for steps, value in curves.get(RETURN, [])]
     target = TARGETS.get(name)
     reached = [(steps, float(steps)) for steps, value in curve if target is not None and value >= target]
-    late = [(curve[-1][0], fmean(value for _, value in curve[-SNAPSHOTS:]))] if curve else []
-    return {RETURN: curve, LATE: late, SOLVED: reached[:1]}
+    return {RETURN: curve, FINAL: curve[-1:], SOLVED: reached[:1]}
 
 
 def picture(metrics: dict[Key, dict[str, Curve]]) -> None:
