@@ -15,7 +15,7 @@ FOREIGN = {
     "simple_spread": ["environment.copies=4"],
     "knights_archers_zombies": ["environment.copies=2", "environment.options.max_cycles=40"],
     "cartpole": ["environment.copies=4"],
-    "pendulum": ["agents.learner.random_steps=50"],
+    "pendulum": ["environment.copies=1", "agents.learner.random_steps=50"],
 }
 
 
@@ -65,7 +65,8 @@ def test_one_agent_may_differ(tmp_path: Path) -> None:
 
 def test_the_main_configuration_with_an_environment_without_goals(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    changes = ["environment.id=mpe2:simple_spread_v3", "until={steps: 2000, time: 60s}", "agents.learner.learning_starts=100"]
+    learner = ["agents.learner.learning_starts=100", "agents.learner.replay_ratio=0.25"]
+    changes = ["environment.id=mpe2:simple_spread_v3", "until={steps: 2000, time: 60s}", *learner]
     kept = [change for change in SMALL if change.startswith(("environment.copies", "evaluation", "metrics", "agents.learner.b"))]
     done = orchestrate(runs, "up", str(CONFIG), "--name", "spread", *changes, *kept, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
