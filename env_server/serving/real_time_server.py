@@ -10,12 +10,14 @@ from env_server.environments.environment_contracts import CancellableEvaluation
 from env_server.serving.actions import AppliedActions
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
 from env_server.serving.server_state import ServerCounters
-from protocols.runtime.clock import WallClock
+from protocols.runtime.clock import TrainingLimits, WallClock
 from protocols.runtime.node_control import Entrance
 
 logger = logging.getLogger(__name__)
 ASSEMBLY = 10.0
 """seconds that the first step waits for agents that are alive"""
+END_OF_TRAINING = 30.0
+"""seconds that steps wait for the run server's end of training, once `until.steps` or `until.episodes` is reached"""
 
 
 class RealTimeServer(EnvironmentServer):
@@ -30,6 +32,9 @@ class RealTimeServer(EnvironmentServer):
         self._training_began: float | None = None
         self._evaluation_limit: float | None = None
         self._own_cancelled = self._cancelled = False
+        self._limits = TrainingLimits(entrance.configuration["until"] | {"time": None}, length=1.0)
+        self._reached_at: float | None = None
+        """monotonic time at which `until.steps` or `until.episodes` was reached"""
         super().__init__(entrance, WallClock())
 
     def _begin(self) -> None:
@@ -43,7 +48,18 @@ class RealTimeServer(EnvironmentServer):
     # --- when a tick is played --------------------------------------------------------------------------------------------------------
 
     def _ready(self, now: float) -> bool:
-        return self.stepping.ready(now) and self._assembled(now)
+        return self.stepping.ready(now) and self._assembled(now) and self._within_limits()
+
+    def _within_limits(self) -> bool:
+        """Whether training may go on: with the budget used up no step is played until the run server ends training, so that agents learn
+        from no more steps than `until` allows (but those of one tick)."""
+        counters = self.episode_counters
+        if self._finishing or self._limits.reached(0, counters.steps, counters.episodes) is None:
+            return True
+        now = time.monotonic()
+        if self._reached_at is None:
+            self._reached_at = now
+        return now >= self._reached_at + END_OF_TRAINING
 
     def _assembled(self, now: float) -> bool:
         """The first step waits until all agents that are alive have joined, or for a few seconds."""

@@ -58,8 +58,8 @@ def in_ticks(seconds: float, length: float) -> int:
 
 
 class TrainingLimits:
-    """When training ends under the logical clock, by what the run has done: `until` of the configuration, with its time (as text or in
-    seconds) counted in ticks of `length` virtual seconds.
+    """When training ends, by what the run has done: `until` of the configuration. Under the logical clock its time (as text or in
+    seconds) is counted in ticks of `length` virtual seconds.
 
     A run that has ended may be continued with larger limits: the end recorded in a checkpoint is compared with the current limits.
     """

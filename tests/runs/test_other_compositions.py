@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.system import CONFIG, REPOSITORY, SMALL, eventually, metrics, orchestrate, processes_of
+from tests.runs.system import CONFIG, REPOSITORY, SMALL, events, eventually, metrics, orchestrate, processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
 SHORT = ["until={steps: 400, time: 60s}", "evaluation={every: 100000, episodes: 1, final_episodes: 1}", "metrics.every=200ms"]
@@ -28,6 +28,9 @@ def test_foreign_environments_by_configuration(name: str, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     directory = runs / "foreign"
     assert metrics(directory, "env-0", "steps")[-1] >= 400
+    over = events(directory, "run.evaluation")[0]["text"]
+    copies = json.loads((directory / "config.json").read_text())["environment"]["copies"]
+    assert 400 <= int(over.split(" after ")[1].split()[0]) < 400 + copies, "training ends with the tick that uses up its budget"
     assert len(metrics(directory, "env-0", "eval.own.return")) == 2
     assert metrics(directory, "agent-0", "updates")[-1] > 10 and metrics(directory, "agent-0", "learner.loss")
     eventually("nothing is left running", lambda: processes_of(directory) == [], 10)
