@@ -4,8 +4,8 @@
     python benchmarks/environment_table.py gymnasium:Taxi-v3 --print    # one, without writing the page
 
 For each environment: `orchestrate check-env ID`, then `orchestrate up` with four lines for 512 training steps. An environment that cannot
-be played must be refused by both, with the cure, before any process of the run starts (exit 2 or 3). Needs the extras `butterfly` and
-`box2d`.
+be played must be refused by both, with the cure, before any process of the run starts (exit 2 or 3). What only `check-env` finds stands
+in the table. Needs the extras `butterfly` and `box2d`.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def row(id: str) -> tuple[str, bool]:
             result = "runs" if run.returncode == ExitCode.OK else f"**exit {run.returncode}**"
             return f"| `{id}` | {agents} | {observations} | {actions} | {speed} | {learner} | {result} |", run.returncode == ExitCode.OK
         refused = run.returncode in (ExitCode.USAGE, ExitCode.CONFIG)
-        result = "refused" if refused else f"**exit {run.returncode}**"
-        return f"| `{id}` | | | | | | {result}: {found['rule']}; {found['cure']} |", refused
+        result = "refused" if refused else "runs, but check-env finds" if run.returncode == ExitCode.OK else f"**exit {run.returncode}**"
+        return f"| `{id}` | | | | | | {result}: {found['rule']}; {found['cure']} |", refused or run.returncode == ExitCode.OK
 
 
 def main() -> None:

@@ -242,7 +242,8 @@ class _Trial(Contract):
                     least, greatest = min(least, float(batch.reward[0])), max(greatest, float(batch.reward[0]))
             returns += [sum(record.rewards) for record in environment.finished()]
         if still and trial.steps >= _STILL:
-            text = f"the image of {', '.join(still)} did not change within an episode, in {trial.steps} random steps"
+            names = ", ".join(list(still)[:3]) + (", ..." if len(still) > 3 else "")
+            text = f"the image of {names} did not change within an episode, in {trial.steps} random steps"
             cure = "return what is drawn now; some environments draw only with environment.options.render_mode: rgb_array"
             self.broken(text, cure)
         trial.steps_per_second = trial.steps / max(spent, 1e-9)
