@@ -49,7 +49,7 @@ import numpy as np
 import torch
 import zmq
 
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.process.agent_main import agent_node
 from env_server.serving.server_main import environment_server
 from orchestrator.config.loader import load

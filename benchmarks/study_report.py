@@ -25,6 +25,8 @@ PARTS = 20
 """of a run: training metrics are means over them"""
 NOTHING = "–"
 """in a cell: there is no such figure"""
+LEAST_RUNS = 5
+"""seeds for an interval or a test"""
 Key = tuple[str, str, int]
 """experiment, method, seed"""
 Curve = list[tuple[int, float]]
@@ -138,9 +140,10 @@ def _means(curve: Curve, end: int) -> Curve:
 
 
 def cell(values: Sequence[float], form: str) -> str:
-    """Interquartile mean over seeds and its 95 % bootstrap interval, `0.97 [0.94, 1.00]`; with one seed only the value."""
-    # Few seeds get an interval too, since the number of seeds stands in the same line of the table.
-    found = estimate(ScoreSample.of(values), least=2, repeats=10_000)
+    """Interquartile mean over seeds and its 95 % bootstrap interval, `0.97 [0.94, 1.00]`; of fewer than `LEAST_RUNS` seeds each value."""
+    if len(values) < LEAST_RUNS:
+        return ", ".join(f"{value:{form}}" for value in values) or NOTHING
+    found = estimate(ScoreSample.of(values), least=LEAST_RUNS, repeats=10_000)
     if found.value is None:
         return NOTHING
     return f"{found.value:{form}}" + (f" [{found.interval[0]:{form}}, {found.interval[1]:{form}}]" if found.interval else "")
@@ -156,8 +159,8 @@ def final(metrics: dict[Key, dict[str, Curve]], experiment: str, name: str) -> d
 
 
 def differences(values: dict[str, list[float]]) -> str:
-    """One-way analysis of variance and Tukey's test between all pairs of methods, as a sentence."""
-    found = analysis_of_variance({name: ScoreSample.of(group) for name, group in values.items()})
+    """One-way analysis of variance and Tukey's test between all pairs of methods with `LEAST_RUNS` seeds or more, as a sentence."""
+    found = analysis_of_variance({name: ScoreSample.of(group) for name, group in values.items() if len(group) >= LEAST_RUNS})
     if found is None:
         return ""
     if found.p is None:

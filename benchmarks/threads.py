@@ -62,7 +62,7 @@ def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
     from agent_node.session.acting import Actor
     from agent_node.session.agent_components import AgentComponents
     from agent_node.session.roles import LEARNER, REPLAY
-    from agent_node.session.training import BatchSampler
+    from agent_node.session.transition_batches import BatchSampler
     from env_server.environments import registry
     from orchestrator.config.loader import load
 

@@ -43,15 +43,16 @@ class Policy:
         """manifest of the checkpoint"""
         environment = registry.create(settings, names, None if single else pairs, drawn)
         try:
-            self._layout = environment.layout(agent)
+            layouts = {name: environment.layout(name) for name in names}
             self._example = environment.reset(drawn, _EPISODE).agents[agent]
             members = int(getattr(environment, "episode_members", 0))
         finally:
             environment.close()
+        self._layout = layouts[agent]
         module, _, attribute = PLAYER.partition(":")
         make = getattr(import_module(module), attribute)
         plain = configuration.model_dump(mode="json")
-        self._player: Any = make(agent, plain, self._layout, self.checkpoint, True, drawn, members, copies)
+        self._player: Any = make(agent, plain, layouts, self.checkpoint, True, drawn, members, copies)
         self._copies = copies
         self._episode = np.arange(_EPISODE, _EPISODE + copies, dtype=np.int64)
         self._first = np.ones(copies, bool)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from agent_node.contracts.component import Component, ObservedTick, State, arrays, tensors, with_prefix
 from agent_node.contracts.goal_contracts import EpisodeNegotiation, GoalSource
-from agent_node.contracts.intrinsic_contracts import Frame, GoalOutcome, IntrinsicReward, Teacher, TeacherOutput, TransitionBatch
+from agent_node.contracts.intrinsic_contracts import (
+    Frame,
+    GoalOutcome,
+    IntrinsicReward,
+    ReplayReward,
+    Teacher,
+    TeacherOutput,
+    TransitionBatch,
+)
 from agent_node.contracts.learner_contracts import Learner
-from agent_node.contracts.training_data import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts.training_data import Array, Batch, EntityGroup, JointSteps, Metrics, PolicyOutput, PolicySpec, Team
 from agent_node.contracts.world_model_contracts import (
     AdditiveStatistics,
     AdditiveWorldModel,
@@ -23,11 +31,13 @@ __all__ = [
     "Array",
     "Batch",
     "Component",
+    "EntityGroup",
     "EpisodeNegotiation",
     "Frame",
     "GoalOutcome",
     "GoalSource",
     "IntrinsicReward",
+    "JointSteps",
     "Layout",
     "Learner",
     "Metrics",
@@ -37,9 +47,11 @@ __all__ = [
     "PolicySpec",
     "Predict",
     "Prediction",
+    "ReplayReward",
     "State",
     "Teacher",
     "TeacherOutput",
+    "Team",
     "TransitionBatch",
     "WorldModel",
     "arrays",

@@ -23,7 +23,7 @@ import torch
 from agent_node.contracts.training_data import Array, Metrics
 
 if TYPE_CHECKING:
-    from agent_node.memory.replay_buffer import Episode
+    from agent_node.memory.episode import Episode
     from agent_node.session.session_context import SessionContext
 
 State = dict[str, torch.Tensor]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts.component import Component
-from agent_node.contracts.training_data import Array, Batch, Metrics
+from agent_node.contracts.training_data import Array, Batch, JointSteps, Metrics
 
 
 @dataclass
@@ -40,6 +41,20 @@ class IntrinsicReward(Component, ABC):
     @abstractmethod
     def learn(self, batch: Batch) -> Metrics:
         """Learn from a rollout `[T, K, ...]`. Metrics: of this update, and means over the steps since the last one."""
+
+
+class ReplayReward(Component, ABC):
+    """Rewards the transitions of replay batches whenever a learner draws them; the replay buffer is not changed. Constructor: `(settings,
+    policy_spec, seed, initial)`, with `seed` for random draws and `initial` for the first parameters."""
+
+    @abstractmethod
+    def bonus(self, batch: Batch) -> torch.Tensor:
+        """`[B]` float32, added to `batch.reward` and to all columns of `batch.joint.reward` before the learner sees the batch. Called once
+        for each of the learner's updates; the component may learn from the batch too."""
+
+    def joint_episode_ended(self, number: int, joint: JointSteps, returns: NDArray[np.float32]) -> None:
+        """With a learner of the capability "joint": the steps `[T, ...]` of all members of a training episode are complete. `returns[N]`:
+        the sums of the members' rewards."""
 
 
 @dataclass

@@ -16,7 +16,8 @@ class Learner(Component, ABC):
 
     Constructor: `(settings, policy_spec, copies, seed, initial)`, with `policy_spec` a `PolicySpec`, `copies` the number K of environment
     copies, `seed` for exploration and `initial` for the first parameters. `capabilities` contains "replay" (random transitions of any
-    age) or "rollout" (each transition once, in order, soon after it happened).
+    age) or "rollout" (each transition once, in order, soon after it happened); with "joint" as well its batches have `Batch.joint`, and
+    `policy_spec.team` is given.
     """
 
     @abstractmethod
@@ -47,3 +48,14 @@ class Learner(Component, ABC):
         """Capability "values": V(s, g), `[n]`, of features `[n, F]` and goal encodings `[n, L]`: the expected discounted return of
         the policy."""
         raise NotImplementedError("this learner declares no values")
+
+    def policy_snapshot(self) -> NDArray[np.float32]:
+        """Capability "joint": `[P]`, the parameters from which the other members compute this agent's part of their targets (target actor,
+        utility network). It is sent to them every few updates (`exchange.joint_experience.snapshot_every`)."""
+        raise NotImplementedError("this learner declares no joint")
+
+    def load_peer_policy(self, member: int, snapshot: NDArray[np.float32] | None) -> None:
+        """Capability "joint": use this `policy_snapshot` of another member, by its place in the team, from now on; None: the newest one is
+        too old, and the logged actions of that member stand for its policy. `ValueError` for a snapshot of another shape, which changes
+        nothing. It must be in the learner's state, so that a resumed agent goes on with it."""
+        raise NotImplementedError("this learner declares no joint")

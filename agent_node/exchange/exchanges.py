@@ -13,6 +13,7 @@ from agent_node.contracts import Component
 from agent_node.exchange.experience_sharing import ExperienceSharing
 from agent_node.exchange.goal_negotiation import GoalNegotiation
 from agent_node.exchange.hindsight_exchange import HindsightExchange
+from agent_node.exchange.joint_experience import JointExperience
 from agent_node.exchange.parameter_averaging import ParameterAveraging
 from agent_node.exchange.plan_sharing import PlanSharing
 from agent_node.exchange.statistics_exchange import StatisticsExchange
@@ -24,6 +25,7 @@ from agent_node.session.roles import (
     GOAL_SWAP,
     HINDSIGHT,
     IMPORTED_REPLAY,
+    JOINT_EXPERIENCE,
     LEARNER,
     NEGOTIATION,
     PLANS,
@@ -69,6 +71,8 @@ def _exchanges(context: SessionContext) -> Iterator[tuple[str, Component]]:
         )
     if settings.experience is not None:
         yield EXPERIENCE.name, ExperienceSharing(settings.experience, features, imported, neighbourhood)
+    if settings.joint_experience is not None:
+        yield JOINT_EXPERIENCE.name, JointExperience(settings.joint_experience, context)
     if neighbourhood.all_neighbours:
         if settings.consensus is not None:
             seed = components.own_seed(Stream.COMPRESSION, components.stream_epoch)

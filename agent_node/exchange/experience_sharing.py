@@ -15,7 +15,8 @@ from collections import Counter, OrderedDict
 
 from agent_node.contracts import Component, Metrics
 from agent_node.exchange.settings import ExperienceSettings
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.session_context import SessionContext, SessionProgress
 from protocols.averaging.averager import Neighbourhood

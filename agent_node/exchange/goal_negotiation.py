@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Component, EpisodeNegotiation, GoalSource, Metrics, State, arrays, tensors
 from agent_node.exchange.settings import CoordinationGameSettings
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session.session_context import SessionContext, SessionProgress
 from protocols.conversations.conversation import column, episodes
 from protocols.conversations.proposals import Negotiation, NegotiationSettled, ProposalReceived
@@ -209,7 +209,8 @@ class CoordinationGame(EpisodeNegotiation):
     Rule `forgetting`, the published one, learns from a whole batch of episodes instead: in each of several epochs it is cut at random into
     parts, and after every part b all cells move, P[g, m] += alpha (rbar_b(g, m) - P[g, m]), rbar_b being the mean reward of the cell in b
     and 0 where b does not have it. After epochs * parts steps the table depends mainly on the last batch, which makes the convention
-    one-to-one. Nothing but m is ever sent, and only negotiated episodes count.
+    one-to-one. Only negotiated episodes count. Nothing but m is ever sent, unless the table is averaged with neighbours, as the parameter
+    group `convention`: the mean of the tables is a table with the values of all, and agents that never meet come to one convention.
     """
 
     def __init__(self, settings: CoordinationGameSettings, goals: int, seed: int = 0) -> None:
@@ -269,6 +270,10 @@ class CoordinationGame(EpisodeNegotiation):
         """`negotiation.self_consistency`: share of goals g for which the own best goal of the own best message for g is g."""
         return {"negotiation.self_consistency": accuracy(leading_choices(self.table), reading_choices(self.table))}
 
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`convention`: the table, float64, on the same memory."""
+        return {"convention": [torch.from_numpy(self.table)]}
+
     def shared_arrays(self) -> dict[str, Array]:
         """`leading[|G|]` and `reading[|M|]` (`protocols.conversations.signalling_convention`)."""
         return {"leading": leading_choices(self.table), "reading": reading_choices(self.table)}
@@ -287,7 +292,7 @@ class CoordinationGame(EpisodeNegotiation):
             if found[name].shape != shape:
                 wanted = list(shape) if name != "batch" else "[n, 3]"
                 raise ValueError(f"coordination game: {name} has shape {list(found[name].shape)} in the checkpoint and {wanted} here")
-        self.table = found["table"].copy()
+        self.table[:] = found["table"]
         self._batch = [(int(goal), int(message), float(reward)) for goal, message, reward in found["batch"].tolist()]
         self._batches = int(found["batches"][0])
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from agent_node.contracts import Component, Learner, Metrics
 from agent_node.exchange.segment_sharing import SegmentSharing, TracedEpisode
 from agent_node.exchange.settings import HindsightSettings
+from agent_node.memory.episode import Episode
 from agent_node.memory.goal_relabelling import agreed_goal
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import GOAL_NEGOTIATION
 from agent_node.session.session_context import SessionContext
-from agent_node.session.training import goal_encodings
+from agent_node.session.transition_batches import goal_encodings
 from protocols.conversations.conversation import Conversation
 from protocols.conversations.correction_exchange import LARGEST_RATIO, CorrectionExchange, EpisodeCorrection
 from protocols.conversations.episode_exchange import (

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Learner
 from agent_node.exchange.settings import SegmentSettings
+from agent_node.memory.episode import Episode, TransitionSample, histories
 from agent_node.memory.goal_relabelling import Mark, Marks, marks
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer, TransitionSample, histories
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
-from agent_node.session.training import goal_encodings, make_batch
+from agent_node.session.transition_batches import goal_encodings, make_batch
 from protocols.conversations.segment_exchange import (
     EpisodeSegment,
     SegmentExchange,

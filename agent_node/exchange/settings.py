@@ -38,6 +38,8 @@ class NegotiationSettings(ComponentSettings):
 class CoordinationGameSettings(NegotiationSettings):
     """The leader draws a goal and sends one integer; the follower reads it by its own table (Nisioti et al., arXiv 2211.06082)."""
 
+    groups: ClassVar[tuple[str, ...]] = ("convention",)
+    architecture: ClassVar[tuple[str, ...]] = ("messages",)
     kind: Literal["coordination_game"] = "coordination_game"
     messages: Annotated[int, Field(ge=1, le=65536)] = 30
     """vocabulary size; at least 1.4 times the number of goals learns fastest; 1: a message without information, for comparison"""
@@ -135,6 +137,25 @@ class ExperienceSettings(Settings):
 
     transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 200_000
     """imported transitions kept; the oldest are dropped first"""
+
+
+class JointExperienceSettings(Settings):
+    """Own training episodes, sent in full to all other agents, for learners of the steps of all agents at the same moments (centralised
+    critics); and snapshots of their policies."""
+
+    deadline: Annotated[Duration, Field(gt=0)] = 5.0
+    """how long an episode waits for the steps of all agents; it is dropped then, and at once where one of them is dead"""
+    snapshot_every: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """updates of the learner after which its policy is sent to the other agents again"""
+    max_policy_age: Annotated[int, Field(ge=1, le=100_000_000)] = 200
+    """updates since a snapshot of another agent's policy arrived after which its logged actions are used in place of it"""
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.max_policy_age < self.snapshot_every:
+            text = f"max_policy_age {self.max_policy_age} is less than snapshot_every {self.snapshot_every}"
+            raise ValueError(f"{text}: snapshots would be dropped before the next ones come; write {self.snapshot_every} or more")
+        return self
 
 
 class ConsensusSettings(Settings):

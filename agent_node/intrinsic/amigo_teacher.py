@@ -25,8 +25,8 @@ from agent_node.contracts import Array, Batch, Frame, GoalOutcome, Metrics, Stat
 from agent_node.intrinsic.active_goals import RULES, ActiveGoals, Goals, OwnCellChanges, goal_record
 from agent_node.intrinsic.goal_difficulty import DifficultyRule
 from agent_node.intrinsic.settings import AmigoTeacherSettings
+from agent_node.learners.library.encoders import TeacherNetwork
 from agent_node.learners.library.flat_networks import flatten
-from agent_node.learners.library.network_architectures import TeacherNetwork
 from agent_node.learners.library.optimisers import FlatComponent, RMSProp, remaining
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.component_registry import create

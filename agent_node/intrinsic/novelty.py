@@ -20,8 +20,8 @@ from torch import nn
 
 from agent_node.contracts import Array, Batch, IntrinsicReward, Metrics, PolicySpec, State, TransitionBatch
 from agent_node.intrinsic.settings import BeBoldSettings, NoveltySettings
+from agent_node.learners.library.encoders import CARRIED, CELL, CellEmbedding, GridConvolutions, LinearTrunk, orthogonal
 from agent_node.learners.library.flat_networks import flatten
-from agent_node.learners.library.network_architectures import CARRIED, CELL, CellEmbedding, GridConvolutions, LinearTrunk, orthogonal
 from agent_node.learners.library.optimisers import Adam, FlatComponent, RMSProp
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.grid_space import GridPart

@@ -9,7 +9,7 @@ from pydantic import Field
 from agent_node.learners.settings import RMSPropSettings
 from agent_node.settings.value_types import NotNegative, Positive
 from protocols.runtime.component_registry import Registered, register
-from protocols.runtime.settings_types import ComponentSettings
+from protocols.runtime.settings_types import ComponentSettings, Probability
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 Counts = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -21,6 +21,52 @@ class CuriositySettings(ComponentSettings):
 
     coefficient: NotNegative = 0.1
     """weight of the reward that it adds"""
+
+
+class ReplayRewardSettings(ComponentSettings):
+    """Settings of every replay reward. Capabilities: those that it needs of the learner, besides `replay`: `joint` (batches with the steps
+    of all members)."""
+
+
+class MutualInformationSettings(ReplayRewardSettings):
+    """Progressive mutual-information collaboration (PMIC, arXiv 2203.08553): the mutual information of the team's state and its joint
+    action is raised where they are as in superior episodes, and lowered where they are as in inferior ones."""
+
+    capabilities: ClassVar[tuple[str, ...]] = ("joint",)
+    groups: ClassVar[tuple[str, ...]] = ("mi_low", "mi_up")
+    architecture: ClassVar[tuple[str, ...]] = ("form",)
+    kind: Literal["mutual_information"] = "mutual_information"
+    maximise: NotNegative = 0.05
+    """alpha: weight of the lower bound, which is learnt from superior episodes"""
+    minimise: NotNegative = 0.05
+    """beta: weight of the upper bound, which is learnt from inferior episodes"""
+    form: Literal["standardised", "published"] = "standardised"
+    """standardised: both bounds less their running means, over their running standard deviations, within -3 .. 3, times the running
+    standard deviation of the reward; lower bound by InfoNCE with a hidden layer; upper bound clipped. published: alpha low - beta up, lower
+    bound by JSD without a hidden layer, no warm-up"""
+    warm_up: Annotated[int, Field(ge=0)] = 2000
+    """updates, counted from the first with a bonus, within which both weights rise linearly from 0 (standardised)"""
+    episodes: Annotated[int, Field(ge=1, le=100_000)] = 40
+    """capacity of each of the two memories"""
+    least_episodes: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """superior episodes before the bounds are trained and a bonus is given"""
+    max_deviations: Positive | None = 6.0
+    """returns count as at most their running mean plus so many standard deviations; null: as they are"""
+    reorder: Annotated[int, Field(ge=0, le=100_000)] = 32
+    """episodes that come before one is admitted to a memory, in the order of their numbers: messages arrive in another order at each agent,
+    and admission depends on it; about the number of copies"""
+    single_memory: bool = False
+    """one memory of the newest episodes, for both bounds: for comparison"""
+    replay_share: Probability = 0.25
+    """share of the learner's batch among the samples from which the upper bound is learnt, which the others are inferior ones of"""
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 256
+    """samples in one gradient step of a bound"""
+    gradient_steps: Annotated[int, Field(ge=1, le=100)] = 1
+    """of each bound, for each update of the learner"""
+    negatives: Annotated[int, Field(ge=2, le=65536)] | None = 128
+    """samples with which the lower bound compares each sample; null: all of its batch"""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """step size of Adam, of both bounds"""
 
 
 class TeacherSettings(ComponentSettings):
@@ -161,4 +207,5 @@ class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
 
 register("curiosity", "rnd", RNDSettings, "agent_node.intrinsic.novelty:RND")
 register("curiosity", "bebold", BeBoldSettings, "agent_node.intrinsic.novelty:BeBold")
+register("replay_reward", "mutual_information", MutualInformationSettings, "agent_node.intrinsic.mutual_information:MutualInformation")
 register("teacher", "amigo", AmigoTeacherSettings, "agent_node.intrinsic.amigo_teacher:AmigoTeacher")

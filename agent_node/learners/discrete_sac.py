@@ -4,7 +4,7 @@
     y = r + discount * (1 - terminated) * V(s')
     critics: sum over k of mean weight * (Q_k(s, a) - y)^2
     policy: mean over s of sum_a pi(a|s) (alpha ln pi(a|s) - min_k Q_k(s, a))
-    temperature: d ln(alpha) proportional to (target entropy - entropy of pi)
+    temperature: d ln(alpha) proportional to (target entropy - entropy of pi); constant without `learn_temperature`
     target entropy = share * ln(number of actions), with action masks the mean over s of share * ln(number of legal ones)
 
 All sums are over the legal actions.
@@ -25,14 +25,16 @@ from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
 from agent_node.learners.library.flat_networks import policy_inputs
 from agent_node.learners.library.joint_actions import JointActionLearner
 from agent_node.learners.library.network_architectures import network_of
-from agent_node.learners.library.optimisers import Adam
-from agent_node.learners.settings import DiscreteSACSettings
+from agent_node.learners.library.optimisers import Adam, RMSProp
+from agent_node.learners.settings import DiscreteActorCriticSettings
 
 
 class DiscreteSAC(JointActionLearner):
     """Learner `discrete_sac`; `rows` copies act at once. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
 
-    def __init__(self, settings: DiscreteSACSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
+    def __init__(
+        self, settings: DiscreteActorCriticSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None
+    ) -> None:
         super().__init__(settings, policy_spec, rows, seed)
         self.settings = settings
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
@@ -43,7 +45,7 @@ class DiscreteSAC(JointActionLearner):
         self.log_temperature = torch.tensor([log(settings.temperature)], device=self.device)
         self.temperature_gradient = torch.zeros(1, device=self.device)
         rate, norm = settings.learning_rate, settings.max_grad_norm
-        self.optimisers = {
+        self.optimisers: dict[str, Adam | RMSProp] = {
             "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
             "critic_adam": Adam(self.critics.vector, self.critics.gradient, rate, norm),
             "temperature_adam": Adam(self.log_temperature, self.temperature_gradient, rate, norm),
@@ -55,15 +57,17 @@ class DiscreteSAC(JointActionLearner):
         """Exploring: joint actions drawn from the policy (and held random ones, where configured); else its most probable ones."""
         with torch.inference_mode():
             inputs = policy_inputs(observations, goals, self.device)
+            if not explore:
+                return PolicyOutput(self.actions.table[self._best(inputs).cpu().numpy()])
             logits: NDArray[np.float32] = self.actions.masked(self.policy(inputs), inputs).cpu().numpy()
-        if explore:
-            noise = self.random.gumbel(size=logits.shape)
-            chosen = (logits + noise).argmax(axis=1)
-            if rows is not None:
-                chosen = self.exploration.apply(chosen, rows, first, self.legal(inputs))
-        else:
-            chosen = logits.argmax(axis=1)
+        chosen = (logits + self.random.gumbel(size=logits.shape)).argmax(axis=1)
+        if rows is not None:
+            chosen = self.exploration.apply(chosen, rows, first, self.legal(inputs))
         return PolicyOutput(self.actions.table[chosen])
+
+    def _best(self, state: torch.Tensor) -> torch.Tensor:
+        """The actions of evaluations `[n]`: the most probable ones."""
+        return self.actions.masked(self.policy(state), state).argmax(dim=1)
 
     def learn(self, batch: Batch) -> Metrics:
         """One gradient update of each part; metrics `loss`, `policy_loss`, `value`, `entropy` (nats), `temperature`."""
@@ -79,26 +83,35 @@ class DiscreteSAC(JointActionLearner):
         self.optimisers["critic_adam"].step()
 
         log_pi = self._log_pi(state)
-        pi = log_pi.exp()
-        policy_loss = (batch.weight * (pi * (temperature * log_pi - q.detach().amin(dim=0))).sum(dim=1)).mean()
-        policy_loss.backward()
+        losses, metrics = self._policy_losses(state, log_pi, q.detach().amin(dim=0))
+        policy_loss = (batch.weight * losses).mean()
+        policy_loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["policy_adam"].step()
 
-        entropy = -(pi.detach() * log_pi.detach()).sum(dim=1).mean()
-        legal = self.actions.legal(state)
-        most = log(self.actions.count) if legal is None else legal.sum(dim=1).log().mean()
-        self.temperature_gradient[0] = entropy - self.settings.target_entropy * most
-        self.optimisers["temperature_adam"].step()
+        entropy = -(log_pi.detach().exp() * log_pi.detach()).sum(dim=1).mean()
+        if self.settings.learn_temperature:
+            legal = self.actions.legal(state)
+            most = log(self.actions.count) if legal is None else legal.sum(dim=1).log().mean()
+            self.temperature_gradient[0] = entropy - self.settings.target_entropy * most
+            self.optimisers["temperature_adam"].step()
 
         self.targets.vector.lerp_(self.critics.vector, self.settings.tau)
         self.updates += 1
-        return {
+        return metrics | {
             "loss": critic_loss.item(),
             "policy_loss": policy_loss.item(),
             "value": value.mean().item(),
             "entropy": entropy.item(),
             "temperature": temperature.item(),
         }
+
+    def _policy_losses(self, state: torch.Tensor, log_pi: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+        """What the policy minimises in each state, `[B]`, and metrics of its parts, from ln pi(.|s) and min_k Q_k(s, .), `[B, choices]`."""
+        return (log_pi.exp() * (self.log_temperature.exp() * log_pi - q)).sum(dim=1), {}
+
+    def _next_value(self, state: torch.Tensor, log_pi: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """V(s) `[B]` in targets, from ln pi(.|s) and min_k Q_target,k(s, .), `[B, choices]`."""
+        return (log_pi.exp() * (q - self.log_temperature.exp() * log_pi)).sum(dim=1)
 
     def _log_pi(self, state: torch.Tensor) -> torch.Tensor:
         """ln pi(a|s) `[B, choices]`, about -1e9 for illegal actions."""
@@ -115,9 +128,8 @@ class DiscreteSAC(JointActionLearner):
     def _target(self, batch: Batch) -> torch.Tensor:
         next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
         with torch.no_grad():
-            log_pi = self._log_pi(next_state)
             next_q = self.targets(next_state.expand(2, -1, -1)).amin(dim=0)
-            next_value = (log_pi.exp() * (next_q - self.log_temperature.exp() * log_pi)).sum(dim=1)
+            next_value = self._next_value(next_state, self._log_pi(next_state), next_q)
             target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
         return target
 

@@ -36,8 +36,8 @@ from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, P
 from agent_node.learners.library.action_distributions import head_of
 from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import flatten, policy_inputs
-from agent_node.learners.library.network_architectures import ActorCriticNetwork
 from agent_node.learners.library.optimisers import FlatComponent, RMSProp, remaining
+from agent_node.learners.library.recurrent_networks import ActorCriticNetwork
 from agent_node.learners.settings import IMPALASettings
 
 
@@ -52,7 +52,7 @@ class IMPALA(FlatComponent, Learner):
         self.device = device_of(settings.device, "agents.learner.device")
         self.head = head_of(policy_spec, self.device)
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        network = ActorCriticNetwork(settings.network, policy_spec, settings.hidden, settings.lstm_layers, self.head.width, generator)
+        network = ActorCriticNetwork(settings.network, policy_spec, settings.hidden, settings.recurrent, self.head.width, generator)
         self.network = network.to(self.device)
         self.vector, self.gradient = flatten(self.network)
         self.optimiser = RMSProp.of(settings, self.vector, self.gradient)
@@ -67,16 +67,16 @@ class IMPALA(FlatComponent, Learner):
     def act(
         self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
     ) -> PolicyOutput:
-        """Actions drawn from the policy, with their `log_probability[n]`, and with LSTM layers the `memory[n, 2 L H]` that they began
-        with. Evaluated (`explore` false) by `settings.evaluation`: drawn too, by a generator of their own, or the likeliest ones."""
+        """Actions drawn from the policy, with their `log_probability[n]`, and with recurrent layers the `memory[n, S]` that they
+        began with. Evaluated (`explore` false) by `settings.evaluation`: drawn too, by a generator of their own, or the likeliest ones."""
         extras: dict[str, NDArray[np.float32]] = {}
         with torch.inference_mode():
             inputs = policy_inputs(observations, goals, self.device)
             values = self.network.trunk(inputs)
-            if self.settings.lstm_layers:
+            if self.settings.recurrent is not None:
                 state = np.zeros((len(values), self._memory.shape[1]), np.float32) if rows is None else self._memory[rows]
                 state[first] = 0.0
-                values, following = self.network.remember(values, torch.from_numpy(state).to(self.device))
+                values, following = self.network.memory(values, torch.from_numpy(state).to(self.device))
                 if rows is not None:
                     self._memory[rows] = following.cpu().numpy()
                 if explore:
@@ -92,8 +92,8 @@ class IMPALA(FlatComponent, Learner):
         return PolicyOutput(actions.cpu().numpy().astype(np.int32 if discrete else np.float32), extras)
 
     def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
-        """V(s, g) `[n]`; `ValueError` with LSTM layers, since it would depend on what went before."""
-        if self.settings.lstm_layers:
+        """V(s, g) `[n]`; `ValueError` with recurrent layers, since it would depend on what went before."""
+        if self.settings.recurrent is not None:
             raise ValueError("what a goal is worth depends on the policy's memory")
         with torch.inference_mode():
             _, values = self.network.heads(self.network.trunk(policy_inputs(observations, goals, self.device)))
@@ -118,7 +118,7 @@ class IMPALA(FlatComponent, Learner):
         next_goal = batch.goal if batch.next_goal is None else batch.next_goal
         observed = torch.cat([batch.observation[:, copies], batch.goal[:, copies]], dim=2)
         last = torch.cat([batch.next_observation[-1:, copies], next_goal[-1:, copies]], dim=2)
-        memory = batch.extras["memory"][0, copies] if settings.lstm_layers else None
+        memory = batch.extras["memory"][0, copies] if settings.recurrent is not None else None
         outputs, values = self.network.unroll(torch.cat([observed, last]), memory, torch.cat([begins, torch.zeros_like(begins[:1])]))
         distribution = self.head.parameters(outputs[: steps * width], observed.flatten(0, 1))
         log_probability = self.head.log_probability(distribution, batch.action[:, copies].flatten(0, 1)).view(steps, width)

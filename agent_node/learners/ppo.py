@@ -2,7 +2,7 @@
 
     delta_t = r_t + discount (1 - terminated_t) V(s_{t+1}) - V(s_t)
     A_t = delta_t + discount * gae_lambda * A_{t+1}, the last term only within one episode and one rollout   (arXiv 1506.02438)
-    ratio = pi(a|s, g) / behaviour(a|s, g), A standardised over the rollout
+    ratio = pi(a|s, g) / behaviour(a|s, g), A less its mean over the rollout, divided by max(its standard deviation, 0.1)
     policy loss = -mean min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + beta KL(pi_before || pi) - entropy coefficient * H(pi)
     value loss = mean ((V(s) - (A_t + V_before(s_t))) / sd)^2
     after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
@@ -15,8 +15,8 @@ Steps of weight 0 are left out (a stand-in acted, or the agent was evaluated); e
 with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
 
 With `normalize_values` V(s) = mean + sd * network(s), with the running mean and standard deviation of the targets, weighted by 0.9 of
-before for each rollout (the value normalisation of MAPPO, arXiv 2103.01955): step size and gradient norm then suit returns of any size.
-Without it mean = 0 and sd = 1.
+before for each rollout (the value normalisation of MAPPO, arXiv 2103.01955): step size and gradient norm then suit large returns. Smaller
+ones keep their size: sd is at least 1. Without it mean = 0 and sd = 1.
 
 Averaged with neighbours: `policy`, the policy network and the log standard deviations, and `critic`, the value network. With
 `normalize_values` the first and second moments of the targets are in `critic` too, so that V of an average has the moments that the
@@ -25,7 +25,7 @@ averaged networks were trained with: means of moments are the moments of all age
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -34,18 +34,30 @@ from numpy.typing import NDArray
 from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec, State
 from agent_node.learners.library.action_distributions import head_of
 from agent_node.learners.library.devices import device_of
-from agent_node.learners.library.flat_networks import policy_inputs
-from agent_node.learners.library.network_architectures import network_of
+from agent_node.learners.library.flat_networks import TanhMLP, policy_inputs
+from agent_node.learners.library.network_architectures import EncodedNetwork, network_of
 from agent_node.learners.library.optimisers import Adam, FlatComponent, remaining
+from agent_node.learners.library.recurrent_networks import RecurrentNetwork
 from agent_node.learners.settings import PPOSettings
 
 _GREATEST_BETA = 100.0
+LEAST_DEVIATION = 0.1
+"""Smaller advantages are not scaled up: before the first rare reward they are the errors of the value function, and a policy that follows
+them stops exploring."""
+FlatNetwork = TanhMLP | EncodedNetwork | RecurrentNetwork
+Forward = Callable[[FlatNetwork, torch.Tensor], torch.Tensor]
+
+
+def _forward(network: FlatNetwork, inputs: torch.Tensor) -> torch.Tensor:
+    outputs: torch.Tensor = network(inputs)
+    return outputs
 
 
 class TargetMoments:
-    """Running first and second moments of value targets: x <- 0.9 x + 0.1 mean of a rollout, divided by the sum of the weights so far."""
+    """Running first and second moments of value targets: x <- 0.9 x + 0.1 mean of a rollout, divided by the sum of the weights so far.
+    Where rewards are rare and small their deviation is that of noise, and scaling it up keeps a policy from finding them."""
 
-    KEPT, LEAST_VARIANCE = 0.9, 1e-2
+    KEPT, LEAST_VARIANCE = 0.9, 1.0
 
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(3, device=device)
@@ -76,9 +88,7 @@ class PPO(FlatComponent, Learner):
         self.log_std = torch.zeros(len(policy_spec.low), device=self.device, requires_grad=True) if free else None
         self.head = head_of(policy_spec, self.device, self.log_std)
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        network, hidden = settings.network, settings.hidden
-        self.policy = network_of(network, policy_spec, hidden, self.head.width, generator, gain=0.01, device=self.device)
-        self.value = network_of(network, policy_spec, hidden, 1, generator, gain=1.0, device=self.device)
+        self.policy, self.value = self._networks(policy_spec, generator)
         self.moments = TargetMoments(self.device) if settings.normalize_values else None
         rate, norm = settings.learning_rate, settings.max_grad_norm
         self.optimisers = {
@@ -89,7 +99,7 @@ class PPO(FlatComponent, Learner):
             vector = self.log_std.detach()
             self.log_std.grad = torch.zeros_like(vector)
             self.optimisers["log_std_adam"] = Adam(vector, self.log_std.grad, rate, norm)
-        self.entropy_coef = (0.02 if policy_spec.actions else 0.0) if settings.entropy_coef is None else settings.entropy_coef
+        self.entropy_coef = (0.01 if policy_spec.actions else 0.0) if settings.entropy_coef is None else settings.entropy_coef
         self.kl_coef = settings.kl_coef
         self.updates = 0
         self.frames = 0
@@ -98,6 +108,12 @@ class PPO(FlatComponent, Learner):
         self._evaluate = torch.Generator().manual_seed(seed + 1)
         self._shuffle = np.random.default_rng(seed)
 
+    def _networks(self, policy_spec: PolicySpec, generator: torch.Generator) -> tuple[FlatNetwork, FlatNetwork]:
+        """Policy and value network."""
+        network, hidden = self.settings.network, self.settings.hidden
+        policy = network_of(network, policy_spec, hidden, self.head.width, generator, gain=0.01, device=self.device)
+        return policy, network_of(network, policy_spec, hidden, 1, generator, gain=1.0, device=self.device)
+
     def act(
         self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
     ) -> PolicyOutput:
@@ -105,14 +121,22 @@ class PPO(FlatComponent, Learner):
         by a generator of their own, or the likeliest ones."""
         with torch.inference_mode():
             inputs = policy_inputs(observations, goals, self.device)
-            distribution = self.head.parameters(self.policy(inputs), inputs)
+            outputs, extras = self._acting_outputs(inputs, rows, first, explore)
+            distribution = self.head.parameters(outputs, inputs)
             if explore or self.settings.evaluation == "sample":
                 actions = self.head.sample(distribution, self._explore if explore else self._evaluate)
             else:
                 actions = self.head.mode(distribution)
-            extras = {"log_probability": self.head.log_probability(distribution, actions).cpu().numpy()} if explore else {}
+            if explore:
+                extras["log_probability"] = self.head.log_probability(distribution, actions).cpu().numpy()
         discrete = not actions.is_floating_point()
         return PolicyOutput(actions.cpu().numpy().astype(np.int32 if discrete else np.float32), extras)
+
+    def _acting_outputs(
+        self, inputs: torch.Tensor, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
+    ) -> tuple[torch.Tensor, dict[str, NDArray[np.float32]]]:
+        """Outputs of the policy network for the arguments of `act`, and what is stored beside the actions."""
+        return self.policy(inputs), {}
 
     def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
         """V(s, g), `[n]`, of `observations[n, ...]` and encoded `goals[n, goal]`: estimated discounted return of the policy."""
@@ -122,7 +146,10 @@ class PPO(FlatComponent, Learner):
 
     def _values(self, inputs: torch.Tensor) -> torch.Tensor:
         """V `[...]` of inputs `[..., F + goal]`."""
-        values: torch.Tensor = self.value(inputs).squeeze(-1)
+        return self._scaled(self.value(inputs).squeeze(-1))
+
+    def _scaled(self, values: torch.Tensor) -> torch.Tensor:
+        """V of outputs of the value network."""
         if self.moments is not None:
             mean, deviation = self.moments.center_and_scale()
             values = mean + deviation * values
@@ -137,7 +164,7 @@ class PPO(FlatComponent, Learner):
         state = torch.cat([batch.observation, batch.goal], dim=-1)
         following = torch.cat([batch.next_observation, batch.goal if batch.next_goal is None else batch.next_goal], dim=-1)
         with torch.no_grad():
-            value, next_value = self._values(state), self._values(following)
+            value, next_value = self._rollout_values(batch, state, following)
         advantage = self.advantages(batch, value, next_value)
 
         counts = batch.weight.reshape(-1) > 0
@@ -152,9 +179,9 @@ class PPO(FlatComponent, Learner):
             self.moments.update(target)
             mean, deviation = self.moments.center_and_scale()
             target = (target - mean) / deviation
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(LEAST_DEVIATION)
         with torch.no_grad():
-            before = self.head.parameters(self.policy(inputs), inputs)
+            before = self.head.parameters(self._rollout_outputs(batch, state, counts), inputs)
 
         share = remaining(self.frames, self.settings.decay_steps)
         epochs, seen = self._epochs((inputs, action, behaviour, advantage, target, before), share)
@@ -168,16 +195,31 @@ class PPO(FlatComponent, Learner):
             "rate": share * self.settings.learning_rate, "samples": float(len(inputs)),
         }  # fmt: skip
 
+    # What a recurrent policy does otherwise: values and outputs for a whole rollout, `[T, K, ...]`, and minibatches.
+
+    def _rollout_values(self, batch: Batch, state: torch.Tensor, following: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """V(s_t) and V(s_{t+1}), `[T, K]` each, of `state` and `following`, both `[T, K, F + goal]`."""
+        return self._values(state), self._values(following)
+
+    def _rollout_outputs(self, batch: Batch, state: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Outputs of the policy network, `[rows, W]`, in those of the T K steps that count, `counts[T K]`."""
+        outputs: torch.Tensor = self.policy(state.flatten(0, 1)[counts])
+        return outputs
+
+    def _minibatches(self, rows: int) -> Iterator[tuple[torch.Tensor, Forward]]:
+        """Minibatches of one epoch: which of the `rows` they have, and what computes the outputs of a network for these."""
+        order = torch.from_numpy(self._shuffle.permutation(rows)).to(self.device)
+        for part in order.tensor_split(max(1, round(rows / self.settings.minibatch_size))):
+            yield part, _forward
+
     def _epochs(self, arrays: tuple[torch.Tensor, ...], share: float) -> tuple[int, list[torch.Tensor]]:
         """Learn from `arrays`, each `[rows, ...]`, at `share` of the rate: epochs begun, and what the minibatches of the last one gave."""
         rows, limit = len(arrays[0]), self.settings.target_kl
-        parts = max(1, round(rows / self.settings.minibatch_size))
         seen: list[torch.Tensor] = []
         for epoch in range(1, self.settings.epochs + 1):
-            order = torch.from_numpy(self._shuffle.permutation(rows)).to(self.device)
             seen = []
-            for part in order.tensor_split(parts):
-                seen.append(self._step(share, *(array.index_select(0, part) for array in arrays)))
+            for part, forward in self._minibatches(rows):
+                seen.append(self._step(share, forward, *(array.index_select(0, part) for array in arrays)))
                 if limit is not None and seen[-1][3] > limit:
                     return epoch, seen
         return self.settings.epochs, seen
@@ -201,6 +243,7 @@ class PPO(FlatComponent, Learner):
     def _step(
         self,
         share: float,
+        forward: Forward,
         inputs: torch.Tensor,
         action: torch.Tensor,
         behaviour: torch.Tensor,
@@ -209,7 +252,7 @@ class PPO(FlatComponent, Learner):
         before: torch.Tensor,
     ) -> torch.Tensor:
         settings = self.settings
-        distribution = self.head.parameters(self.policy(inputs), inputs)
+        distribution = self.head.parameters(forward(self.policy, inputs), inputs)
         ratio = (self.head.log_probability(distribution, action) - behaviour).exp()
         bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         policy_loss = -torch.minimum(ratio * advantage, bounded * advantage).mean()
@@ -221,8 +264,8 @@ class PPO(FlatComponent, Learner):
         if self.log_std is not None:
             self.optimisers["log_std_adam"].step(share)
 
-        value_loss = (self.value(inputs).squeeze(1) - target).square().mean()
-        value_loss.backward()
+        value_loss: torch.Tensor = (forward(self.value, inputs).squeeze(1) - target).square().mean()
+        value_loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["value_adam"].step(share)
         clipped = (ratio != bounded).float().mean()
         return torch.stack([policy_loss, value_loss, entropy, divergence, clipped]).detach()

@@ -7,25 +7,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from agent_node.learners.network_settings import (
+    LEAST_SIDE,
+    Network,
+    RecurrentSettings,
+    ReplaySequenceSettings,
+    SequenceSettings,
+    network_for,
+)
 from agent_node.memory.settings import PrioritizedReplaySettings
 from agent_node.settings.value_types import Device, Interval, NotNegative, Positive, Widths
 from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import ComponentSettings, Probability, Settings
-
-Network = Literal["auto", "mlp", "grid", "cnn", "impala_cnn"]
-LEAST_SIDE = 36
-"""pixels: least height and width of an image for the three convolutions of `cnn`"""
-
-
-def network_for(network: Network, grid: bool, image: Sequence[int] | None) -> Literal["mlp", "grid", "cnn", "impala_cnn"]:
-    """The network that `auto` stands for, where a grid or an image `(height, width, channels)` is observed; others are themselves."""
-    if network != "auto":
-        return network
-    if grid:
-        return "grid"
-    if image is None:
-        return "mlp"
-    return "cnn" if min(image[:2]) >= LEAST_SIDE else "impala_cnn"
 
 
 class LearnerSettings(ComponentSettings):
@@ -34,7 +27,10 @@ class LearnerSettings(ComponentSettings):
     Capabilities: `replay` (learns from a buffer, imagined and imported transitions included) or `rollout` (learns from each own transition
     once, with the rewards of teachers and curiosity added); `discrete`, `continuous` (action spaces); `probabilities`
     (`contracts.Learner.log_probability`), `td_errors`, `values` (methods of the same names); `optimism` (uses the rewards
-    and actions that an optimism component stores beside imagined transitions).
+    and actions that an optimism component stores beside imagined transitions); `recurrent` (actions depend on earlier observations of the
+    episode; with `replay` it learns from sequences, which its field `recurrent` describes as `ReplaySequenceSettings` do);
+    `relative_return` (batches have the extra of this name, `memory.relative_returns`); `offline` (made for stored data: such learners are
+    not suggested where agents step an environment).
     """
 
     groups: ClassVar[tuple[str, ...]] = ("critic",)
@@ -45,7 +41,7 @@ class LearnerSettings(ComponentSettings):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.98
-    """gamma: weight of the next step's value"""
+    """gamma: weight of the next step's value; where it is not given, at most 1 - 1/N if episodes are cut off after N steps"""
     hidden: Widths = [128, 128]
     """widths of the hidden layers"""
     max_grad_norm: Positive = 10.0
@@ -62,6 +58,11 @@ class LearnerSettings(ComponentSettings):
         return False
 
     @property
+    def needs_entities(self) -> bool:
+        """Whether these settings ask for a network over entities."""
+        return False
+
+    @property
     def least_image_side(self) -> int:
         """Least height and width in pixels of the image that the network needs; 0: it needs no image."""
         return 0
@@ -70,10 +71,11 @@ class LearnerSettings(ComponentSettings):
         """Fields that take these values where they are not given and an image `(height, width, channels)` is observed."""
         return {}
 
-    @property
-    def recurrent(self) -> bool:
-        """Whether the policy depends on more than the newest observation."""
-        return False
+    def limit_defaults(self, steps: int) -> Mapping[str, Any]:
+        """Fields that take these values where they are not given and episodes are cut off after `steps` steps: a discount whose horizon
+        1 / (1 - discount) is no longer than an episode, 1 - 1 / `steps` where that is below the usual one."""
+        least = round(1 - 1 / steps, 4)
+        return {"discount": least} if least < self.discount else {}
 
 
 class NetworkSettings(LearnerSettings):
@@ -84,14 +86,20 @@ class NetworkSettings(LearnerSettings):
     """step size where images are observed and none is given"""
     network: Network = "auto"
     """mlp: layers on the vector of features; grid: convolutions over the cells of a grid; cnn: convolutions over an image of at least 36 x
-    36 pixels (Mnih et al., Nature 2015); impala_cnn: residual blocks over an image of any size (Espeholt et al., arXiv 1802.01561); behind
-    convolutions follow ReLU layers of the widths `hidden`. auto: grid where a grid is observed, cnn where an image is (impala_cnn if it is
-    smaller), else mlp"""
+    36 pixels (Mnih et al., Nature 2015); impala_cnn: residual blocks over an image of any size (Espeholt et al., arXiv 1802.01561);
+    entities, entity_attention: one network for all entities of a kind (agents.entities), pooled by mean and maximum, or by attention;
+    behind these encoders follow ReLU layers of the widths `hidden`. auto: entities where they are described, grid where a grid is
+    observed, cnn where an image is (impala_cnn if it is smaller), else mlp"""
 
     @property
     def needs_grid(self) -> bool:
         """Whether `network` is `grid`."""
         return self.network == "grid"
+
+    @property
+    def needs_entities(self) -> bool:
+        """Whether `network` is `entities` or `entity_attention`."""
+        return self.network in ("entities", "entity_attention")
 
     @property
     def least_image_side(self) -> int:
@@ -102,6 +110,24 @@ class NetworkSettings(LearnerSettings):
         """The published width of the layer behind the convolutions, and a step size for them; none for `mlp`."""
         widths = {"cnn": [512], "impala_cnn": [256]}.get(network_for(self.network, False, image))
         return {} if widths is None else {"hidden": widths, "learning_rate": self.image_learning_rate}
+
+
+class RecurrentNetworkSettings(NetworkSettings):
+    """Learners whose networks may be recurrent."""
+
+    recurrent: RecurrentSettings | None = None
+    """recurrent layers, for what the newest observation does not show; null: none"""
+
+    @property
+    def recurrent_layers(self) -> str:
+        """Number and kind of the recurrent layers, which decide the shapes of parameters."""
+        return "none" if self.recurrent is None else f"{self.recurrent.layers} {self.recurrent.cell}"
+
+    def active_capabilities(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """With recurrent layers "recurrent", and none of the methods that are asked with single observations."""
+        if self.recurrent is None:
+            return declared
+        return (*(name for name in declared if name not in ("probabilities", "td_errors", "values")), "recurrent")
 
 
 class AutoLearnerSettings(LearnerSettings):
@@ -167,8 +193,8 @@ class RMSPropSettings(Settings):
     """of RMSProp"""
 
 
-class DoubleDQNSettings(NetworkSettings, HeldExplorationSettings):
-    """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
+class QLearningSettings(NetworkSettings, HeldExplorationSettings):
+    """Double Q-learning over the joint discrete action, and what builds on it."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
     goal_defaults: ClassVar[Mapping[str, Any]] = {
@@ -177,13 +203,12 @@ class DoubleDQNSettings(NetworkSettings, HeldExplorationSettings):
         "exploration_hold": [3, 11],
     }
     image_learning_rate: ClassVar[float] = 1e-4
-    kind: Literal["double_dqn"] = "double_dqn"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2.5e-4
     """step size of Adam"""
     replay_ratio: Annotated[float, Field(ge=0, le=64)] = 1.0
     """gradient updates for each step of an environment copy: with K copies, K times as many for each step message; 0.25 is one in four"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
-    """gamma: weight of the next step's value"""
+    """gamma: weight of the next step's value; where it is not given, at most 1 - 1/N if episodes are cut off after N steps"""
     architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "dueling")
     dueling: bool = False
     """Q(s, a) = V(s) + A(s, a) - mean of A(s, .), with outputs V and A of one network (Wang et al., arXiv 1511.06581)"""
@@ -196,20 +221,36 @@ class DoubleDQNSettings(NetworkSettings, HeldExplorationSettings):
     [0, 1] in environments whose goals pay once, and at most 1, and null in all others"""
 
 
-class DiscreteSACSettings(NetworkSettings, HeldExplorationSettings):
-    """Soft actor-critic over the joint discrete action, with automatic temperature (Haarnoja et al., arXiv 1812.05905; discrete form:
-    Christodoulou, arXiv 1910.07207)."""
+class DoubleDQNSettings(QLearningSettings, RecurrentNetworkSettings):
+    """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
+
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "recurrent_layers", "dueling")
+    kind: Literal["double_dqn"] = "double_dqn"
+    recurrent: ReplaySequenceSettings | None = None
+    """recurrent layers, for what the newest observation does not show; null: none"""
+
+
+class DiscreteActorCriticSettings(NetworkSettings, HeldExplorationSettings):
+    """Soft actor-critic over the joint discrete action, and what builds on it."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
     image_learning_rate: ClassVar[float] = 3e-4
-    kind: Literal["discrete_sac"] = "discrete_sac"
     exploration: Probability = 0.0
     """random actions besides those of the stochastic policy"""
     target_entropy: Probability = 0.3
     """wanted entropy as a share of the uniform policy's, ln(number of actions)"""
     temperature: Positive = 0.1
-    """alpha at the start"""
+    """alpha at the start: weight of the entropy"""
+    learn_temperature: bool = True
+    """whether alpha follows the entropy that is wanted"""
+
+
+class DiscreteSACSettings(DiscreteActorCriticSettings):
+    """Soft actor-critic over the joint discrete action, with automatic temperature (Haarnoja et al., arXiv 1812.05905; discrete form:
+    Christodoulou, arXiv 1910.07207)."""
+
+    kind: Literal["discrete_sac"] = "discrete_sac"
 
 
 class ContinuousReplaySettings(NetworkSettings, ReplaySettings):
@@ -220,7 +261,7 @@ class ContinuousReplaySettings(NetworkSettings, ReplaySettings):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam, of all networks"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
-    """gamma: weight of the next step's value"""
+    """gamma: weight of the next step's value; where it is not given, at most 1 - 1/N if episodes are cut off after N steps"""
     hidden: Widths = [256, 256]
     """widths of the hidden layers of all networks"""
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005
@@ -242,11 +283,10 @@ class SACSettings(ContinuousReplaySettings):
     """a second policy that is paid the reward alone, for evaluations; the first is paid the optimism too, and explores"""
 
 
-class TD3Settings(ContinuousReplaySettings):
-    """Twin delayed deep deterministic policy gradient, for continuous actions (Fujimoto et al., arXiv 1802.09477)."""
+class DeterministicActorCriticSettings(ContinuousReplaySettings):
+    """Deterministic policies for continuous actions with twin critics: TD3, and what builds on it."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "td_errors")
-    kind: Literal["td3"] = "td3"
     exploration_noise: NotNegative = 0.1
     """standard deviation of the normal noise on actions in training; actions are in [-1, 1]"""
     target_noise: NotNegative = 0.2
@@ -257,13 +297,19 @@ class TD3Settings(ContinuousReplaySettings):
     """updates of the critics for one of the policy and of the targets"""
 
 
-class IMPALASettings(RMSPropSettings, NetworkSettings, RolloutSettings):
+class TD3Settings(DeterministicActorCriticSettings):
+    """Twin delayed deep deterministic policy gradient, for continuous actions (Fujimoto et al., arXiv 1802.09477)."""
+
+    kind: Literal["td3"] = "td3"
+
+
+class IMPALASettings(RMSPropSettings, RecurrentNetworkSettings, RolloutSettings):
     """Actor-critic with V-trace (Espeholt et al., arXiv 1802.01561): one gradient update for every few copies' rollouts, each of which
     is used once."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy",)
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
-    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "lstm_layers")
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "recurrent_layers")
     image_learning_rate: ClassVar[float] = 6e-4
     kind: Literal["impala"] = "impala"
     steps: Annotated[int, Field(ge=1, le=100_000)] = 100
@@ -271,7 +317,7 @@ class IMPALASettings(RMSPropSettings, NetworkSettings, RolloutSettings):
     rollouts: Annotated[int, Field(ge=1, le=65536)] = 8
     """B: copies in one gradient update, about: the rollout of K copies is cut into K / B equal parts, learnt from one after the other"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
-    """gamma: weight of the next step's value"""
+    """gamma: weight of the next step's value; where it is not given, at most 1 - 1/N if episodes are cut off after N steps"""
     hidden: Widths = [256, 256]
     """widths of the hidden layers (ReLU), behind the convolutions of a grid or an image"""
     entropy_coef: NotNegative = 0.0005
@@ -280,27 +326,32 @@ class IMPALASettings(RMSPropSettings, NetworkSettings, RolloutSettings):
     """weight of the value function's loss"""
     importance_clip: Positive = 1.0
     """ratios of new to old probability, in returns, traces and advantages, count no more than this"""
-    lstm_layers: Annotated[int, Field(ge=0, le=8)] = 0
-    """LSTM layers behind the hidden ones, as wide as the last of these; 0: none"""
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
 
-    @property
-    def recurrent(self) -> bool:
-        """Whether there are LSTM layers."""
-        return self.lstm_layers > 0
 
-
-class PPOSettings(NetworkSettings, RolloutSettings):
+class PPOSettings(RecurrentNetworkSettings, RolloutSettings):
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347), with a policy and a value network (tanh)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
     image_learning_rate: ClassVar[float] = 2.5e-4
-    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "state_dependent_std", "normalize_values")
+    architecture: ClassVar[tuple[str, ...]] = (
+        "hidden",
+        "network",
+        "recurrent_layers",
+        "centralised_critic",
+        "state_dependent_std",
+        "normalize_values",
+    )
+    recurrent: SequenceSettings | None = None
+    """recurrent layers, for what the newest observation does not show; null: none"""
     kind: Literal["ppo"] = "ppo"
+    centralised_critic: bool = False
+    """whether V is a function of the observations of all agents of the run (MAPPO, Yu et al., arXiv 2103.01955), which these send to each
+    other (`exchange.joint_experience`); it then learns from whole episodes"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
-    """gamma: weight of the next step's value"""
+    """gamma: weight of the next step's value; where it is not given, at most 1 - 1/N if episodes are cut off after N steps"""
     hidden: Widths = [64, 64]
     """widths of the hidden layers of both networks"""
     max_grad_norm: Positive = 0.5
@@ -314,12 +365,12 @@ class PPOSettings(NetworkSettings, RolloutSettings):
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """ratios of new to old probability gain nothing beyond 1 - clip and 1 + clip"""
     entropy_coef: Annotated[float, Field(ge=0, le=10)] | None = None
-    """weight of the policy's entropy in its objective; null: 0.02 for discrete actions, 0 for continuous ones"""
+    """weight of the policy's entropy in its objective; null: 0.01 for discrete actions, 0 for continuous ones"""
     state_dependent_std: bool = False
     """continuous actions: whether the standard deviations are outputs of the policy network; else parameters, equal in all states, 1 at
     first"""
     normalize_values: bool = True
-    """whether the value network learns targets that are normalised by their running mean and standard deviation"""
+    """whether the value network learns targets that are normalised by their running mean and standard deviation, where that is above 1"""
     kl_coef: Annotated[float, Field(ge=0, le=100)] = 0.0
     """beta: weight of the divergence of the new policy from the old one at the start, adapted after every rollout; 0: none"""
     adaptive_kl_target: Positive = 0.01
@@ -331,11 +382,16 @@ class PPOSettings(NetworkSettings, RolloutSettings):
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
 
+    def active_capabilities(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """With a centralised critic "joint", and no values of single observations."""
+        active = super().active_capabilities(declared)
+        return (*(name for name in active if name != "values"), "joint") if self.centralised_critic else active
+
 
 register("learner", "auto", AutoLearnerSettings, "agent_node.learners.automatic:automatic")
-register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double_dqn:DoubleDQN")
+register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.recurrent_double_dqn:double_dqn")
 register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.discrete_sac:DiscreteSAC")
 register("learner", "sac", SACSettings, "agent_node.learners.sac:SAC")
 register("learner", "td3", TD3Settings, "agent_node.learners.td3:TD3")
 register("learner", "impala", IMPALASettings, "agent_node.learners.impala:IMPALA")
-register("learner", "ppo", PPOSettings, "agent_node.learners.ppo:PPO")
+register("learner", "ppo", PPOSettings, "agent_node.learners.recurrent_ppo:ppo")

@@ -27,7 +27,7 @@ from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
 from agent_node.learners.library.network_architectures import EncodedNetwork, network_of
 from agent_node.learners.library.optimisers import Adam, FlatComponent
-from agent_node.learners.settings import TD3Settings
+from agent_node.learners.settings import DeterministicActorCriticSettings
 
 
 class TD3(FlatComponent, Learner):
@@ -35,7 +35,9 @@ class TD3(FlatComponent, Learner):
 
     counters = ("updates", "acted")
 
-    def __init__(self, settings: TD3Settings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
+    def __init__(
+        self, settings: DeterministicActorCriticSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None
+    ) -> None:
         self.settings = settings
         self.device = device_of(settings.device, "agents.learner.device")
         self.bounds = ActionBounds(policy_spec, settings.kind, self.device)
@@ -77,22 +79,31 @@ class TD3(FlatComponent, Learner):
         """One gradient update of the critics and, after every `policy_delay` of them, one of the actor and the targets. Metrics: `loss`,
         `value` (mean Q of the actions taken), `target`, and at updates of the actor `policy_loss`."""
         batch = batch.to(self.device)
+        state = torch.cat([batch.observation, batch.goal], dim=1)
         value, target = self._value(batch), self._target(batch)
-        loss = (batch.weight * (value - target).square()).mean(dim=1).sum()
+        loss, metrics = self._critic_loss(batch, state, value, target)
         loss.backward()  # type: ignore[no-untyped-call]
         self.critic_adam.step()
         self.updates += 1
-        metrics = {"loss": loss.item(), "value": value.mean().item(), "target": target.mean().item()}
+        metrics |= {"loss": loss.item(), "value": value.mean().item(), "target": target.mean().item()}
         if self.updates % self.settings.policy_delay == 0:
-            metrics["policy_loss"] = self._improve(torch.cat([batch.observation, batch.goal], dim=1))
+            metrics["policy_loss"] = self._improve(batch, state)
             for network, following in ((self.actor, self.actor_target), (self.critics, self.critic_targets)):
                 following.vector.lerp_(network.vector, self.settings.tau)
         return metrics
 
-    def _improve(self, state: torch.Tensor) -> float:
+    def _critic_loss(self, batch: Batch, state: torch.Tensor, value: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+        """Loss of Q_k(s, a) `value[2, B]` against y `target[B]`, and metrics of its parts."""
+        return (batch.weight * (value - target).square()).mean(dim=1).sum(), {}
+
+    def _actor_loss(self, batch: Batch, state: torch.Tensor, action: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """What the actor minimises, from mu(s) `action[B, A]` and Q_1(s, mu(s)) `value[B]`."""
+        return -value.mean()
+
+    def _improve(self, batch: Batch, state: torch.Tensor) -> float:
         """One gradient update of the actor; its loss before."""
-        values = self._q(self.critics, state, torch.tanh(self.actor(state)))
-        loss = -values[0].mean()
+        action = torch.tanh(self.actor(state))
+        loss = self._actor_loss(batch, state, action, self._q(self.critics, state, action)[0])
         loss.backward()  # type: ignore[no-untyped-call]
         self.critics.gradient.zero_()  # only the actor follows this loss
         self.actor_adam.step()

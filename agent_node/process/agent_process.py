@@ -36,6 +36,7 @@ from protocols.runtime.node_control import Entrance
 from protocols.runtime.seeds import Stream, generator
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
+from protocols.spaces.layout import decode_layouts
 from protocols.transport import ReceivedMessage
 from protocols.wire.messages import Message
 
@@ -136,7 +137,7 @@ class AgentNode:
             if received.channel == "peer":
                 self._receive_peer(received, now)
             elif isinstance(message, Joined):
-                self._joined(message, now)
+                self._joined(message, received.arrays, now)
             elif self.session is None:
                 self.transport.counters["rx.early"] += 1
             elif isinstance(message, Observation):
@@ -162,14 +163,15 @@ class AgentNode:
         """The agent has joined, and continues from its checkpoint: whether all agents continue from the same one."""
         return False
 
-    def _joined(self, message: Joined, now: float) -> None:
+    def _joined(self, message: Joined, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
         """The layout of the environment has arrived: construct the session, and restore the newest checkpoint."""
         if self.session is not None:
             return
         found = checkpoints.read_newest(self._checkpoints)
         resumed = self._resume(message, found)
         agent_spec = replace(self.agent_spec, incarnation=self.faults.incarnation, rejoin=self.control.rejoin)
-        session = AgentSession(agent_spec, message, self.neighbours, self.metrics, self.shares, self.clock, found, resumed)
+        layouts = decode_layouts(arrays, message.members)
+        session = AgentSession(agent_spec, message, self.neighbours, self.metrics, self.shares, self.clock, found, resumed, layouts)
         if found is not None and not self._rejoining:
             text = f"{self.name} goes on from its checkpoint at {session.trainer.updates} updates, {self.metrics.episodes} episodes"
             self.control.event("info", "node.restored", text)
@@ -205,7 +207,9 @@ class AgentNode:
         elif message.phase != "checkpoint":
             self.stepping.act(now)
             self._send_action()
-        session.learn(arrays, episodes, action, train=not over)
+        # The environment server counts the updates from a dataset by the answers, and a checkpoint's tick has none.
+        counted = message.phase != "checkpoint" or self.agent_spec.dataset is None
+        session.learn(arrays, episodes, action, train=counted and not over)
         progress = self.control.progress
         progress.ticks, progress.updates, progress.episodes = self.stepping.tick, session.trainer.updates, self.metrics.episodes
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from agent_node.contracts import PolicyOutput
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.observation_features import Features, HistoryStack
-from agent_node.session.roles import LEARNER, REPLAY, REWARDS, ROLLOUT
-from agent_node.session.session_context import settings_of
+from agent_node.session.roles import JOINT_ROLLOUTS, LEARNER, REPLAY, REWARDS, ROLLOUT
+from agent_node.session.session_context import dataset_of, settings_of
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.stepping.stepping_messages import Flag
@@ -140,14 +140,16 @@ class EpisodeRecorder:
 class Actor:
     """Acts in K copies: keeps the history of observations, asks the learner for actions, and records episodes."""
 
-    def __init__(self, components: AgentComponents) -> None:
+    def __init__(self, components: AgentComponents, records_extras: bool = False) -> None:
         self._components, self._copies = components, components.copies
         self._learner, self._rewards, self._rollout = components[LEARNER], components.get(REWARDS), components.get(ROLLOUT)
-        self._records_extras = components.get(REPLAY) is not None
-        """only replay buffers store episodes with their extras, which may be large"""
+        self._recurrent = "recurrent" in self._learner.capabilities
+        self._records_extras = records_extras or components.get(REPLAY) is not None or components.get(JOINT_ROLLOUTS) is not None
+        """only memories of whole episodes store their extras, which may be large"""
         self._history = HistoryStack(self._copies, components.features)
         self._recorder = EpisodeRecorder(self._copies, components.features, components.space)
         self._extras: dict[str, NDArray[np.float32]] = {}
+        """each `[K, ...]`: what the learner keeps of its newest actions"""
         self.goals: NDArray[np.int64] | None = None
         """`[K]` goals in force that a teacher has set, cells g = x H + y of the whole grid; None without a teacher"""
         self.features: Array | None = None
@@ -175,6 +177,11 @@ class Actor:
         )  # fmt: skip
         return self._act(features, flags, goal if own is None else own, answer), episodes
 
+    @property
+    def log_probability(self) -> NDArray[np.float32] | None:
+        """`[K]` of the newest actions, where the learner keeps it beside them (PPO, IMPALA)."""
+        return self._extras.get("log_probability")
+
     def _compose_reward(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
     ) -> tuple[NDArray[np.int64] | None, NDArray[np.uint16]]:
@@ -199,8 +206,8 @@ class Actor:
         waiting = (flags & Flag.WAITING) != 0
         # What was noted at an agent's own turn belongs to the step that ends at its next one.
         self._extras = {name: values * _column(waiting, values) for name, values in self._extras.items()} if waiting.any() else {}
-        if not answer and self._rollout is None:
-            return actions  # learners from rollouts record each step, and may be recurrent
+        if not answer and self._rollout is None and not self._recurrent:
+            return actions  # learners from rollouts record each step, and recurrent ones keep a state
         for rows, explore in ((np.flatnonzero(playing & ~evaluating), True), (np.flatnonzero(playing & evaluating), False)):
             wanted = np.full(len(rows), -1) if goal is None else goal[rows]
             first = (flags[rows] & Flag.FIRST) != 0
@@ -251,7 +258,7 @@ class PolicyPlayer:
         self,
         name: str,
         configuration: Mapping[str, Any],
-        layout: Layout,
+        layouts: Mapping[str, Layout],
         checkpoint: Path,
         greedy: bool,
         seed: int,
@@ -260,20 +267,33 @@ class PolicyPlayer:
     ) -> None:
         self.name = name
         self.greedy = greedy
-        held = checkpoints.read(checkpoint)
+        held, layout = checkpoints.read(checkpoint), layouts[name]
         settings = _played(settings_of(name, configuration), greedy)
         exchange = ExchangeSettings.model_validate(configuration["exchange"])
         try:
-            components = AgentComponents(settings, exchange, layout, copies, name, seed, party=max(2, party))
+            components = AgentComponents(
+                settings, exchange, layout, copies, name, seed, party=max(2, party), layouts=layouts, dataset=dataset_of(configuration)
+            )
             components.load(held.tensors, held.manifest)
         except (ValueError, KeyError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ResourceError(f"the checkpoint {checkpoint} does not fit the configuration of its run: {what}") from None
-        self._actor = Actor(components)
+        self._components, self._actor = components, Actor(components, records_extras=True)
         self._grid = None if components.features.grids is None else components.features.grids.whole
         size = len(layout.actions) or len(layout.low)
         self._last: Array = np.zeros((copies, size), np.int32 if layout.actions else np.float32)
         self.facts = {key: int(held.manifest[key]) for key in ("step", "updates", "episodes", "steps") if key in held.manifest}
+
+    @property
+    def log_probability(self) -> NDArray[np.float32]:
+        """`[K]`: ln pi of the newest actions under the policy as in training; NaN where the learner does not know it."""
+        learner, features = self._components[LEARNER], self._actor.features
+        if (kept := self._actor.log_probability) is not None:
+            return kept.reshape(-1)
+        if features is None or "probabilities" not in learner.capabilities:
+            return np.full(len(self._last), np.nan, np.float32)
+        none = self._components.encodings[np.full(len(self._last), -1)]
+        return learner.log_probability(features, none, self._last)
 
     @property
     def goal(self) -> tuple[int, int, int, int] | None:

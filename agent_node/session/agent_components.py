@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
 
-from agent_node.contracts import Component, PolicySpec, WorldModel, with_prefix
+from agent_node.contracts import Component, EntityGroup, PolicySpec, Team, WorldModel, with_prefix
 from agent_node.learners.settings import RolloutSettings
+from agent_node.memory.dataset_replay import DatasetReplay
+from agent_node.memory.joint_replay import JointReplay, JointRollouts
 from agent_node.memory.replay_buffer import ImportedReplay, ReplayBuffer
 from agent_node.memory.rollout_buffer import RolloutBuffer
 from agent_node.session.observation_features import Features
@@ -22,10 +26,13 @@ from agent_node.session.roles import (
     CURIOSITY,
     GOAL_SOURCE,
     IMPORTED_REPLAY,
+    JOINT_REPLAY,
+    JOINT_ROLLOUTS,
     LEARNER,
     NEGOTIATION,
     OPTIMISM,
     REPLAY,
+    REPLAY_REWARD,
     REWARDS,
     ROLLOUT,
     TEACHER,
@@ -34,10 +41,11 @@ from agent_node.session.roles import (
     Role,
     rank,
 )
-from agent_node.session.training import GoalEncodings, goal_encodings
+from agent_node.session.transition_batches import GoalEncodings, goal_encodings
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.imagination.world_model_component import WorldModelComponent
+from protocols.datasets.settings import DatasetSettings
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
@@ -49,7 +57,9 @@ class AgentComponents:
     """An agent's components by role, iterated in the order of `agent_node.session.roles.ORDER`.
 
     `seed` is the run's; `name` selects the agent's own random streams, and `stream_epoch` (see `protocols.runtime.seeds`) those whose state
-    is not in checkpoints. `party`: members of an episode with goals, so that the replay buffer stores the goal of each partner.
+    is not in checkpoints. `party`: members of an episode with goals, so that the replay buffer stores the goal of each partner. `layouts`:
+    of all agents of the run by name, for learners with the capability "joint". With a `dataset` its shard takes the place of the replay
+    buffer.
     """
 
     def __init__(
@@ -62,10 +72,13 @@ class AgentComponents:
         seed: int,
         stream_epoch: int = 0,
         party: int = 2,
+        layouts: Mapping[str, Layout] = MappingProxyType({}),
+        dataset: DatasetSettings | None = None,
     ) -> None:
         self.settings, self.exchange, self.layout, self.copies = settings, exchange, layout, copies
-        self.name, self.seed, self.stream_epoch = name, seed, stream_epoch
+        self.name, self.seed, self.stream_epoch, self.dataset = name, seed, stream_epoch, dataset
         self.partners = max(1, party - 1)
+        self._layouts = layouts
         self.features = Features(layout, settings.history, settings.frequencies)
         self.space = None if layout.goals is None else goal_space(layout.goals)
         self.random = {key: generator(seed, name, stream) for key, stream in _KEPT_STREAMS.items()}
@@ -85,8 +98,30 @@ class AgentComponents:
     def policy_spec(self) -> PolicySpec:
         """What the learner is built for."""
         optimism = self.get(OPTIMISM)
-        spec = self.features.policy_spec(self.encodings.shape[1])
+        spec = replace(self.features.policy_spec(self.encodings.shape[1]), team=self.team)
+        try:
+            entities = self.settings.entity_components(self.features.size - self.features.mask)
+        except ValueError as error:
+            raise ConfigurationError(f"agents.entities: {error}") from None
+        spec = replace(spec, entities=tuple(EntityGroup(name, tuple(places)) for name, places in entities.items()))
         return spec if optimism is None else replace(spec, hallucinated=optimism.hallucinated)
+
+    @cached_property
+    def team_features(self) -> dict[str, Features]:
+        """Of each agent of the run, for learners with the capability "joint": how its observations become features. All agents have the
+        same `history` and `frequencies`."""
+        settings, layouts = self.settings, self._layouts
+        return {name: Features(layouts[name], settings.history, settings.frequencies) for name in sorted(layouts)}
+
+    @cached_property
+    def team(self) -> Team | None:
+        """All agents of the run, for learners with the capability "joint"; None for others."""
+        if "joint" not in self.settings.learner.capabilities:
+            return None
+        if self.name not in self._layouts:
+            raise ConfigurationError(f"agents.learner: {self.settings.learner.kind} needs the layouts of all agents of the run")
+        names = tuple(self.team_features)
+        return Team(names, names.index(self.name), tuple(features.policy_spec() for features in self.team_features.values()))
 
     # --- components by role ---------------------------------------------------------------------------------------------------------
 
@@ -136,6 +171,11 @@ class AgentComponents:
         for name in roles:
             self._by_role[name].load_state_dict(with_prefix(f"{name}/", tensors))
 
+    def load_learnt(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Restore the learner and the world model only, as far as there are both here and in `tensors`."""
+        stored = {name.partition("/")[0] for name in tensors} & set(self.roles)
+        self.load_roles(tensors, [role.name for role in (LEARNER, WORLD_MODEL) if role.name in stored])
+
     # --- seeds ----------------------------------------------------------------------------------------------------------------------
 
     def initial_seed(self, groups: Collection[str], stream: Stream) -> int:
@@ -168,10 +208,19 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
     initial = agent.initial_seed(learner.groups, Stream.INITIAL_PARAMETERS)
     yield LEARNER, create("learner", learner)(learner, agent.policy_spec, agent.copies, explore, initial)
     capabilities = agent[LEARNER].capabilities
-    if "replay" in capabilities or model is not None:
+    if agent.team is not None:
+        if "replay" in capabilities:
+            yield JOINT_REPLAY, JointReplay(settings.buffer.transitions, agent.team.specs, agent.team.own)
+        else:
+            yield JOINT_ROLLOUTS, JointRollouts(cast(RolloutSettings, learner).steps * agent.copies, agent.team.own)
+    elif "replay" in capabilities or model is not None:
         held_out, priorities = model.held_out if model else 0.0, getattr(learner, "prioritized_replay", None)
-        yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, held_out, agent.partners, priorities)
-    if "rollout" in capabilities:
+        discount = learner.discount if "relative_return" in capabilities else None
+        if agent.dataset is not None:
+            yield REPLAY, DatasetReplay(Path(agent.dataset.path), features, held_out, priorities, discount)
+        else:
+            yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, held_out, agent.partners, priorities, discount)
+    if "rollout" in capabilities and agent.team is None:
         steps, shape = cast(RolloutSettings, learner).steps, () if space is None else space.goal_shape
         late = teacher is not None
         yield ROLLOUT, RolloutBuffer(steps, agent.copies, features.width, features.action_size, features.discrete, late, shape)
@@ -182,6 +231,13 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
             text = f"learner {learner.kind} uses no rollouts, and teachers, curiosity and shaping change only their rewards"
             raise ConfigurationError(f"agents.learner: {text}; choose impala or ppo")
         yield REWARDS, RewardComposition(agent.get(TEACHER), agent.get(CURIOSITY), settings.shaping, agent.copies)
+
+    if (bonus := settings.replay_reward) is not None:
+        if lacking := {"replay", *bonus.capabilities} - set(capabilities):
+            text = f"{bonus.kind} needs a learner with {', '.join(sorted(lacking))}, and {learner.kind} has none of it"
+            raise ConfigurationError(f"agents.replay_reward: {text}; write null, or choose another learner")
+        explore, initial = agent.own_seed(Stream.REPLAY_REWARD, agent.stream_epoch), agent.initial_seed(bonus.groups, Stream.REPLAY_REWARD)
+        yield REPLAY_REWARD, create("replay_reward", bonus)(bonus, agent.policy_spec, explore, initial)
 
     if model is not None:
         discrete = space if isinstance(space, DiscreteSpace) else None

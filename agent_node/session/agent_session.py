@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from agent_node.contracts import ObservedTick
 from agent_node.exchange.exchanges import join_exchanges
 from agent_node.exchange.parameter_averaging import RoundReport
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session import checkpoints
 from agent_node.session.acting import Actor
 from agent_node.session.agent_components import AgentComponents
@@ -30,6 +31,7 @@ from protocols.runtime.clock import Clock
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.telemetry import TimeShares
 from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, GoalSpace
+from protocols.spaces.layout import Layout
 from protocols.statistics.statistics_consensus import MixingRoundClosed
 from protocols.transport import Transport
 from protocols.wire.messages import Message
@@ -120,7 +122,8 @@ class AgentMetrics:
 
 
 class AgentSession:
-    """The components of one agent in one environment, from `Joined` on (lifecycle: `agent_node.contracts.component`)."""
+    """The components of one agent in one environment, from `Joined` on (lifecycle: `agent_node.contracts.component`). `layouts`: of all
+    agents of the run, for learners with the capability "joint"."""
 
     def __init__(
         self,
@@ -132,17 +135,22 @@ class AgentSession:
         clock: Clock,
         checkpoint: checkpoints.Checkpoint | None = None,
         resumed: bool = False,
+        layouts: Mapping[str, Layout] = MappingProxyType({}),
     ) -> None:
         epoch = 0 if checkpoint is None else int(checkpoint.manifest["step"]) + 1
         self.components = AgentComponents(
-            agent_spec.settings, agent_spec.exchange, joined.layout, joined.copies, agent_spec.name, agent_spec.seed, epoch, joined.party
-        )
+            agent_spec.settings, agent_spec.exchange, joined.layout, joined.copies, agent_spec.name, agent_spec.seed, epoch, joined.party,
+            layouts, agent_spec.dataset,
+        )  # fmt: skip
         self.trainer = create_trainer(self.components, shares)
         self._context = SessionContext(agent_spec, self.components, list(joined.members), neighbours, clock, resumed)
         self._name, self._metrics, self._shares, self._clock, self._neighbours = agent_spec.name, metrics, shares, clock, neighbours
         self.actor = Actor(self.components)
         if checkpoint is not None:
             self._load(checkpoint)
+        elif agent_spec.init_from is not None:
+            with self._fitting():
+                self.components.load_learnt(checkpoints.read_initial(agent_spec.init_from).tensors)
         for component in self.components:
             component.joined(self._context)
         exchanges = join_exchanges(self._context)
@@ -178,6 +186,8 @@ class AgentSession:
             tick = ObservedTick(features, actions, arrays["reward"], arrays["flags"], arrays["episode"], self._clock.now())
             for component in self.components:
                 component.observed(tick)
+        if self.components.dataset is not None and (arrays["episode"] >= 0).any():
+            train = False  # an evaluation is played
         if train and not any(component.pauses_learning for component in self.components):
             self.trainer.tick()
 

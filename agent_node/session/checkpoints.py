@@ -80,6 +80,13 @@ def read_newest(directory: Path) -> Checkpoint | None:
     )
 
 
+def read_initial(directory: Path) -> Checkpoint:
+    """The newest checkpoint of another run (`init_from`). `ResourceError` where it has none."""
+    if (found := read_newest(directory)) is None:
+        raise ResourceError(f"init_from: {directory} has no checkpoint; name a run that has ended in order")
+    return found
+
+
 def read(path: Path) -> Checkpoint:
     """One checkpoint, by its manifest or its arrays. `ResourceError` where it can't be read."""
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,9 @@ from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import Neighbourhood
 from protocols.conversations.conversation import Conversation
+from protocols.datasets.settings import DatasetSettings
 from protocols.runtime.clock import Clock
+from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import NodeStart
 from protocols.runtime.seeds import Stream, generator, named_generator
 from protocols.runtime.settings_types import merge_overrides
@@ -37,6 +41,10 @@ class AgentSpec:
     incarnation: int = 0
     rejoin: bool = False
     """whether it returns to a run that continued without it"""
+    dataset: DatasetSettings | None = None
+    """what it learns from instead of its own episodes"""
+    init_from: Path | None = None
+    """directory of the checkpoints of another run from which its learner and world model begin"""
 
 
 def agent_spec_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> AgentSpec:
@@ -51,7 +59,28 @@ def agent_spec_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bo
         graph.neighbourhood(start.node),
         start.incarnation,
         rejoin,
+        dataset_of(configuration),
+        initial_checkpoints(start.node, configuration),
     )
+
+
+def initial_checkpoints(name: str, configuration: Mapping[str, Any]) -> Path | None:
+    """Directory of the checkpoints with whose parameters the agent begins: of agent i mod n of the run `init_from`, which has n agents;
+    None without it."""
+    given = configuration.get("init_from")
+    if given is None:
+        return None
+    try:
+        count = int(json.loads((Path(given) / "config.json").read_text())["agents"]["count"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ResourceError(f"init_from: {given} is no directory of a run ({error}); name one with config.json and nodes/") from None
+    return Path(given) / "nodes" / f"agent-{int(name.rpartition('-')[2]) % count}" / "checkpoints"
+
+
+def dataset_of(configuration: Mapping[str, Any]) -> DatasetSettings | None:
+    """The dataset that agents learn from; None where they learn from their own episodes."""
+    given = configuration.get("dataset")
+    return None if given is None else DatasetSettings.model_validate(given)
 
 
 def settings_of(name: str, configuration: Mapping[str, Any]) -> AgentSettings:

@@ -6,21 +6,19 @@ import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from agent_node.contracts import AdditiveWorldModel, Batch
 from agent_node.learners.settings import ReplaySettings, RolloutSettings
-from agent_node.memory.replay_buffer import ReplayBuffer, TransitionSample
-from agent_node.memory.rollout_buffer import Rollout
-from agent_node.session.observation_features import Features
-from agent_node.session.roles import IMPORTED_REPLAY, LEARNER, REPLAY, REWARDS, ROLLOUT, WORLD_MODEL
+from agent_node.memory.joint_replay import JointReplay
+from agent_node.memory.replay_buffer import ReplayBuffer
+from agent_node.session.roles import JOINT_REPLAY, JOINT_ROLLOUTS, LEARNER, REPLAY, REPLAY_REWARD, REWARDS, ROLLOUT, WORLD_MODEL
+from agent_node.session.transition_batches import BatchSampler, JointSampler, rollout_batch
+from protocols.datasets.settings import DatasetSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.telemetry import TimeShares
-from protocols.spaces.goal_space import GoalSpace
 
 if TYPE_CHECKING:
     from agent_node.session.agent_components import AgentComponents
@@ -230,17 +228,21 @@ class ReplayTrainer(Trainer):
     def __init__(self, components: AgentComponents, time: TimeShares) -> None:
         super().__init__(components, time)
         self._settings = cast(ReplaySettings, components.settings.learner)
-        self._sampler = BatchSampler(components)
+        self._sampler: BatchSampler | JointSampler
+        joint = components.get(JOINT_REPLAY)
+        if joint is None:
+            self._sampler = BatchSampler(components)
+            self._memory: ReplayBuffer | JointReplay = components[REPLAY]
+        else:
+            self._sampler = JointSampler(joint, components.random["buffer"])
+            self._memory = joint
         self._credit = 0.0
 
     def _learn(self) -> None:
-        if len(self._components[REPLAY]) < self._settings.learning_starts:
-            return
-        self._credit += self._settings.replay_ratio * self._components.copies
-        while self._credit >= 1 - ROUNDING:
-            self._credit -= 1
+        for _ in range(self._due()):
             with self._time.spent("sample"):
                 batch = self._sampler.batch(self._settings.batch_size)
+            self._add_bonus(batch)
             self._learnt(batch)
             if (rows := self._sampler.rows) is not None:
                 with self._time.spent("learn"):
@@ -249,15 +251,47 @@ class ReplayTrainer(Trainer):
             if self._world is not None:
                 self._sums["world_model.imagined"].append(float(batch.imagined.mean()))
 
+    def _due(self) -> int:
+        """Batches of this tick."""
+        if len(self._memory) < self._settings.learning_starts:
+            return 0
+        self._credit += self._settings.replay_ratio * self._components.copies
+        due = int(self._credit + ROUNDING)
+        self._credit -= due
+        return due
+
+    def _add_bonus(self, batch: Batch) -> None:
+        """Add the replay reward's bonus to the batch."""
+        if (reward := self._components.get(REPLAY_REWARD)) is None:
+            return
+        with self._time.spent("learn"):
+            bonus = reward.bonus(batch)
+        batch.reward = batch.reward + bonus
+        if batch.joint is not None:
+            batch.joint.reward = batch.joint.reward + bonus[:, None]
+
     def _missing(self) -> str:
-        number, needed = len(self._components[REPLAY]), self._settings.learning_starts
+        number, needed = len(self._memory), self._settings.learning_starts
         if not self._settings.replay_ratio:
             return ""
         if number < needed:
-            return (
-                f"the buffer, which takes whole episodes, has {number} of {needed} transitions (learning_starts); train longer, or lower it"
-            )
+            whole = "whole episodes" if isinstance(self._memory, ReplayBuffer) else "episodes of which the steps of all agents have arrived"
+            return f"the buffer, which takes {whole}, has {number} of {needed} transitions (learning_starts); train longer, or lower it"
         return "training ended before the first one was due; train longer"
+
+
+class DatasetTrainer(ReplayTrainer):
+    """For runs that learn from a dataset, in which no steps are made: `dataset.updates_per_tick` batches at each tick."""
+
+    def __init__(self, components: AgentComponents, time: TimeShares, dataset: DatasetSettings) -> None:
+        super().__init__(components, time)
+        self._dataset = dataset
+
+    def _due(self) -> int:
+        return self._dataset.updates_per_tick
+
+    def _missing(self) -> str:
+        return "training ended before the first tick; raise until.steps"
 
 
 class RolloutTrainer(Trainer):
@@ -266,149 +300,31 @@ class RolloutTrainer(Trainer):
     def _learn(self) -> None:
         components = self._components
         with self._time.spent("sample"):
-            rollout = components[ROLLOUT].take()
-            batch = None if rollout is None else rollout_batch(rollout, components.features, components.encodings)
+            if (joint := components.get(JOINT_ROLLOUTS)) is not None:
+                batch = joint.take()
+            else:
+                rollout = components[ROLLOUT].take()
+                batch = None if rollout is None else rollout_batch(rollout, components.features, components.encodings)
         if batch is not None:
             self._learnt(batch)
 
     def _missing(self) -> str:
         steps = cast(RolloutSettings, self._components.settings.learner).steps
+        if (joint := self._components.get(JOINT_ROLLOUTS)) is not None:
+            text = f"episodes of which the steps of all agents have arrived have {len(joint)} of {joint.steps} steps"
+            return f"{text} (agents.learner.steps times environment.copies); train longer, or lower it"
         return f"no rollout of {steps} step messages was complete (agents.learner.steps); train longer, or lower it"
 
 
 def create_trainer(components: AgentComponents, time: TimeShares) -> Trainer:
-    """`RolloutTrainer` or `ReplayTrainer`, by the capability "rollout" or "replay" of the learner; `ConfigurationError` for a learner
-    with neither."""
+    """`DatasetTrainer` in a run with a dataset, else `RolloutTrainer` or `ReplayTrainer`, by the capability "rollout" or "replay" of the
+    learner; `ConfigurationError` for a learner with neither."""
     learner = components[LEARNER]
+    if components.dataset is not None:
+        return DatasetTrainer(components, time, components.dataset)
     if "rollout" in learner.capabilities:
         return RolloutTrainer(components, time)
     if "replay" in learner.capabilities:
         return ReplayTrainer(components, time)
     kind = components.settings.learner.kind
     raise ConfigurationError(f"agents.learner: the settings of {kind} declare neither replay nor rollout in capabilities; declare one")
-
-
-# --- batches ------------------------------------------------------------------------------------------------------------------------------
-
-
-class VectorEncodings:
-    """Encodings of vector goals, looked up like rows of the table of discrete ones: `encodings[goal[..., D]]` is `[..., D]`."""
-
-    def __init__(self, space: GoalSpace) -> None:
-        self._space = space
-        self.shape = (0, space.goal_size)
-
-    def __getitem__(self, goal: NDArray[Any]) -> NDArray[np.float32]:
-        return self._space.encode(goal)
-
-
-GoalEncodings = NDArray[np.float32] | VectorEncodings
-
-
-def goal_encodings(space: GoalSpace | None, cells: int = 0) -> Any:
-    """`[|G| + 1, L]` multi-hot; the last row (goal -1) is zeros. Without a goal space `[cells + 1, cells]`, one-hot: goals are cells of a
-    grid, if there are any. For vector goals `VectorEncodings`."""
-    if space is None:
-        return np.eye(cells + 1, cells, dtype=np.float32)
-    return VectorEncodings(space) if space.goal_shape else space.encode(np.append(np.arange(space.count), -1))
-
-
-def make_batch(samples: list[TransitionSample], imagined: list[bool], features: Features, encodings: GoalEncodings) -> Batch:
-    """One batch of all samples; rows of `samples[i]` carry `imagined[i]`. All samples have the same extras."""
-
-    def joined(name: str) -> NDArray[np.generic]:
-        parts = [getattr(sample, name) for sample in samples]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    observation, following = joined("observation"), joined("next_observation")
-    rows = len(observation)
-    both = torch.from_numpy(features.encode(np.concatenate([observation, following])))
-    action = joined("action")
-    weights = [np.ones(len(sample.reward), np.float32) if sample.weight is None else sample.weight for sample in samples]
-    imagined_rows = np.concatenate([np.full(len(sample.reward), flag, np.float32) for sample, flag in zip(samples, imagined, strict=True)])
-    return Batch(
-        observation=both[:rows],
-        goal=torch.from_numpy(encodings[joined("goal")]),
-        action=torch.from_numpy(action.astype(np.int64) if features.discrete else action),
-        reward=torch.from_numpy(joined("reward")),
-        next_observation=both[rows:],
-        terminated=torch.from_numpy(joined("terminated")),
-        weight=torch.from_numpy(np.concatenate(weights)),
-        imagined=torch.from_numpy(imagined_rows),
-        extras={name: torch.from_numpy(np.concatenate([sample.extras[name] for sample in samples])) for name in samples[0].extras},
-        steps=_joined_steps(samples),
-    )
-
-
-def _joined_steps(samples: list[TransitionSample]) -> torch.Tensor | None:
-    if all(sample.steps is None for sample in samples):
-        return None
-    return torch.from_numpy(
-        np.concatenate([np.ones(len(sample.reward), np.float32) if sample.steps is None else sample.steps for sample in samples])
-    )
-
-
-class BatchSampler:
-    """Batches of own, imported and imagined transitions of an agent with a replay buffer."""
-
-    def __init__(self, components: AgentComponents) -> None:
-        self._replay, self._imported = components[REPLAY], components.get(IMPORTED_REPLAY)
-        self._world = components.get(WORLD_MODEL)
-        self._hindsight = components.exchange.hindsight
-        self._random = components.random["buffer"]
-        self._features, self._encodings = components.features, components.encodings
-        learner = components.settings.learner
-        self._returns = (getattr(learner, "n_step", 1), learner.discount)
-        self.rows: NDArray[np.int64] | None = None
-        """of the own transitions of the newest batch, its first ones, in a buffer with priorities; None without priorities"""
-
-    def batch(self, size: int) -> Batch:
-        """`size` transitions, a share of them relabelled, and a share of them imagined."""
-        world, num_imagined = self._world, 0
-        if world is not None and world.imagines:
-            num_imagined = round(size * world.settings.imagined_ratio)
-        samples = self._samples(size - num_imagined) if num_imagined < size else []
-        self.rows = samples[0].rows if samples else None
-        if world is not None:
-            for sample in samples:
-                world.add_optimistic_prediction(sample)
-            if num_imagined:
-                samples.append(world.imagined(num_imagined))
-        imagined = [False] * (len(samples) - bool(num_imagined)) + [True] * bool(num_imagined)
-        return make_batch(samples, imagined, self._features, self._encodings)
-
-    def _samples(self, size: int) -> list[TransitionSample]:
-        """Own and imported transitions, a share of them relabelled where the environment has goals. Imported episodes are drawn as if all
-        transitions were in one buffer; imported segments have at most `max_imported_ratio`."""
-        own, imported, hindsight, random = self._replay, self._imported, self._hindsight, self._random
-        num_imported = 0
-        if imported is not None and len(imported):
-            share = len(imported) / (len(imported) + len(own))
-            if hindsight is None:
-                num_imported = int(random.binomial(size, share))
-            elif hindsight.segments is not None:
-                num_imported = int(size * min(hindsight.segments.max_imported_ratio, share))
-        counts: list[tuple[ReplayBuffer | None, int]] = [(own, size - num_imported), (imported, num_imported)]
-        parts = [(buffer, count) for buffer, count in counts if buffer is not None and count]
-        if hindsight is None:
-            return [buffer.sample(count, random, returns=self._returns) for buffer, count in parts]
-        relabelling = (hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
-        return [buffer.sample(count, random, *relabelling, returns=self._returns) for buffer, count in parts]
-
-
-def rollout_batch(rollout: Rollout, features: Features, encodings: GoalEncodings) -> Batch:
-    """A rollout `[T, K, ...]`; the weight of steps that do not count is 0, of the others 1."""
-    observed, goals = torch.from_numpy(rollout.features), torch.from_numpy(encodings[rollout.goal])
-    return Batch(
-        observation=observed[:-1],
-        goal=goals[:-1],
-        action=torch.from_numpy(rollout.action.astype(np.int64) if features.discrete else rollout.action),
-        reward=torch.from_numpy(rollout.reward),
-        next_observation=observed[1:],
-        terminated=torch.from_numpy(rollout.terminated),
-        weight=torch.from_numpy(rollout.counts),
-        imagined=torch.zeros(rollout.counts.shape),
-        first=torch.from_numpy(rollout.first),
-        next_goal=goals[1:],
-        extras={name: torch.from_numpy(values) for name, values in rollout.extras.items()},
-    )

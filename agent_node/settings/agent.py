@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from agent_node.goals.settings import GoalSourceSettings, UniformGoalSettings
-from agent_node.intrinsic.settings import CuriositySettings, TeacherSettings
+from agent_node.intrinsic.settings import CuriositySettings, ReplayRewardSettings, TeacherSettings
+from agent_node.learners.network_settings import EntityPart, entities_of
 from agent_node.learners.settings import DoubleDQNSettings, LearnerSettings
 from agent_node.memory.settings import BufferSettings
 from agent_node.settings.builtin_components import register_builtin_components
@@ -46,10 +47,20 @@ class AgentSettings(Settings):
     """what sets the policy goals while an episode goes on, in environments that show a grid; null: no teacher"""
     curiosity: Annotated[CuriositySettings, Registered("curiosity")] | None = None
     """intrinsic reward for what is new to the agent; null: none"""
+    replay_reward: Annotated[ReplayRewardSettings, Registered("replay_reward")] | None = None
+    """what is added to the rewards of replay batches when they are drawn; null: nothing"""
     shaping: ShapingSettings | None = None
     """how the rewards of environment, teacher and curiosity are composed; null: they are added"""
+    entities: Annotated[list[EntityPart], Field(min_length=1, max_length=64)] | None = None
+    """the parts of the observation vector, in their order, for networks that treat entities of one kind alike (`learner.network`: entities,
+    entity_attention, auto), e.g. [{name: own, size: 4}, {name: landmarks, count: 3, size: 2}]; null: it is not described"""
     history: Annotated[int, Field(ge=1, le=16)] = 1
     """observations that policy and model see: the newest, and its changes since those before it (2 shows speed)"""
     frequencies: Annotated[int, Field(ge=0, le=12)] = 0
     """F: the learner also sees sin(2^k pi x) and cos(2^k pi x), k < F, of each component x with known bounds, scaled to [-1, 1]: a
     network alone smooths over what is small"""
+
+    def entity_components(self, observed: int) -> dict[str, list[tuple[int, ...]]]:
+        """`entities_of` the parts that `entities` describes, among `observed` components; empty without a description. `ValueError` where
+        it does not fit."""
+        return {} if self.entities is None else entities_of(self.entities, observed)

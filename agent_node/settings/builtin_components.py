@@ -17,6 +17,7 @@ CONTRACTS = (
     ("goals", "GoalSource", ""),
     ("teacher", "Teacher", ""),
     ("curiosity", "IntrinsicReward", ""),
+    ("replay_reward", "ReplayReward", ""),
     ("negotiation", "EpisodeNegotiation", "episode_goals"),
     ("negotiation", "Component", ""),
     ("exchange", "Component", ""),

@@ -8,6 +8,7 @@ from agent_node.exchange.settings import (
     ConsensusSettings,
     ExperienceSettings,
     HindsightSettings,
+    JointExperienceSettings,
     NegotiationSettings,
     PlanSettings,
     StatisticsSettings,
@@ -28,6 +29,8 @@ class ExchangeSettings(Settings):
     """traces after an episode; null: only its own experience"""
     experience: ExperienceSettings | None = None
     """transitions themselves, for comparison (environments without goals, learners with a replay buffer); null: none are sent"""
+    joint_experience: JointExperienceSettings | None = None
+    """steps of all agents at the same moments, for learners with centralised critics, which need it; null: none are sent"""
     consensus: ConsensusSettings | None = None
     """averaging of models; null: independent agents"""
     statistics: StatisticsSettings | None = None

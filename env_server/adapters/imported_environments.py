@@ -15,12 +15,15 @@ from types import ModuleType
 from typing import Any
 
 from env_server.adapters.environment_wrappers import api_of, wrapping
+from env_server.adapters.image_observations import is_image
 from env_server.environments.environment_factory import EnvironmentProblem, OptionProblem, draw_in_memory, problem, problems_at
 from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.suggestions import hint
 from protocols.runtime.user_code import names_file, user_function
 
+DRAWN = "rgb_array"
+"""the render mode of pictures in memory"""
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 PACKAGES = {
     "mpe2": "pip install mpe2",
@@ -148,11 +151,21 @@ def _from_module(settings: EnvironmentSettings, module: ModuleType) -> Maker:
 
 def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed: Any) -> Maker:
     """`signed` has the signature with the accepted options."""
-    wrapped = wrapping(settings)
+    wrapped, drawing = wrapping(settings), False
+
+    def made() -> Any:
+        nonlocal drawing
+        if drawing:
+            return factory(**settings.options, render_mode=DRAWN)
+        found = factory(**settings.options)
+        if not (drawing := _draws_observations(settings, found, signed)):
+            return found
+        found.close()
+        return factory(**settings.options, render_mode=DRAWN)
 
     def make() -> Any:
         try:
-            return _parallel(settings, wrapped(factory(**settings.options)))
+            return _parallel(settings, wrapped(made()))
         except TypeError as error:
             raise _wrong_options(settings, error, _accepted(signed)) from error
         except EnvironmentProblem:
@@ -163,6 +176,16 @@ def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed:
             raise problem(f"{settings.id} refuses its options: {error}", "environment", "options") from error
 
     return make
+
+
+def _draws_observations(settings: EnvironmentSettings, made: Any, signed: Any) -> bool:
+    """Whether a PettingZoo environment observes images, which some draw only with a render mode, and none is given."""
+    if "render_mode" in settings.options or DRAWN not in (getattr(made, "metadata", None) or {}).get("render_modes", ()):
+        return False
+    parameters = signature(signed).parameters.values()
+    if not any(one.name == "render_mode" or one.kind == Parameter.VAR_KEYWORD for one in parameters):
+        return False
+    return any(is_image(made.observation_space(agent)) for agent in getattr(made, "possible_agents", []))
 
 
 def _parallel(settings: EnvironmentSettings, made: Any) -> Any:

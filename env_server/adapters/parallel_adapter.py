@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from env_server.adapters.image_observations import ImageEncoder
 from env_server.adapters.observation_flattening import short_name
-from env_server.adapters.parallel_conversions import TurnBasedParallel
+from env_server.adapters.parallel_conversions import TurnBasedParallel, episode_limit
 from env_server.adapters.space_translation import MASK, Translation, mask_vector, observes_mask, translate
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
 from env_server.environments.environment_factory import problem
@@ -158,6 +158,7 @@ class ParallelCopies(HoldableCopies):
                 if isinstance(encoder := translation.encode, ImageEncoder) and encoder.source[:2] != encoder.shape[:2]
             }
             self.flattened = _flattened(self._environments[0], agents)
+            self.episode_limit = episode_limit(self._environments[0])
         except BaseException:
             self.close()
             raise

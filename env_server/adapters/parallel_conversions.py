@@ -91,6 +91,17 @@ class SingleAgentParallel(BaseParallelWrapper[str, Any, Any]):  # type: ignore[m
         return {AGENT: observation}, {AGENT: float(reward)}, {AGENT: bool(terminated)}, {AGENT: bool(truncated)}, {AGENT: info}
 
 
+def episode_limit(environment: Any) -> int | None:
+    """Steps after which an environment with the Parallel API cuts its episodes off: `max_episode_steps` of its Gymnasium specification,
+    or PettingZoo's attribute `max_cycles`. None where it has neither, and where agents take turns, since each step is then one move."""
+    if isinstance(environment, TurnBasedParallel):
+        return None
+    limit = getattr(getattr(environment, "spec", None), "max_episode_steps", None)
+    if limit is None:
+        limit = getattr(getattr(environment, "unwrapped", None), "max_cycles", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
 def has_goals(environment: Any) -> bool:
     """Whether agents of an environment with the Parallel API observe dictionaries with goals."""
     possible = getattr(environment, "possible_agents", None) or []

@@ -135,6 +135,14 @@ class ReducedImages(Protocol):
 
 
 @runtime_checkable
+class LimitedEpisodes(Protocol):
+    """A vector environment with the number of steps after which its episodes are cut off."""
+
+    episode_limit: int | None
+    """steps, at least 1; None: no limit, or an unknown one"""
+
+
+@runtime_checkable
 class RestartableEnvironment(Protocol):
     """A vector environment in which an agent may end episodes of its own before they are over."""
 

@@ -11,7 +11,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
+
+from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import VectorEnvironment
 from env_server.settings import EnvironmentSettings
@@ -90,6 +92,18 @@ class EnvironmentDescription:
     """observation spaces, as text, by the agents whose observations are flattened"""
     reduced_images: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """`(height, width, channels)` before, by the agents whose images are reduced in size"""
+    episode_limit: int | None = None
+    """steps after which an episode is cut off; None: no limit, or an unknown one"""
+    holdable: bool = False
+    """whether copies can wait for their next episode, and evaluations be cut short (`EvaluationOnly`)"""
+
+
+class ScriptedPolicy(Protocol):
+    """A fixed rule that acts without learning, to record data with."""
+
+    def __call__(self, agent: str, layout: Layout, observation: NDArray[Any]) -> NDArray[Any]:
+        """Actions `[K, A]` of `agent` for `observation[K, *layout.shape]`."""
+        ...
 
 
 class EnvironmentFactory:
@@ -120,6 +134,10 @@ class EnvironmentFactory:
     def agent_count_option(self, context: EnvironmentContext) -> str | None:
         """The option that sets the environment's number of agents, if there is one."""
         return None
+
+    def scripted_policies(self, context: EnvironmentContext) -> Mapping[str, ScriptedPolicy]:
+        """Fixed policies of this environment by name, which `orchestrate dataset make` can record."""
+        return {}
 
     def drawn(self, settings: EnvironmentSettings) -> EnvironmentSettings:
         """The same settings, such that `render` works."""

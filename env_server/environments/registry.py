@@ -7,14 +7,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from pydantic import ValidationError
 
-from env_server.environments.environment_contracts import FlattenedObservations, GoalEnvironment, ReducedImages, VectorEnvironment
+from env_server.environments.environment_contracts import (
+    CancellableEvaluation,
+    FlattenedObservations,
+    GoalEnvironment,
+    HeldEnvironment,
+    LimitedEpisodes,
+    ReducedImages,
+    VectorEnvironment,
+)
 from env_server.environments.environment_factory import (
     EnvironmentContext,
     EnvironmentDescription,
@@ -22,6 +30,7 @@ from env_server.environments.environment_factory import (
     EnvironmentProblem,
     NamedOptions,
     OptionProblem,
+    ScriptedPolicy,
     factory_of,
     problem,
 )
@@ -56,6 +65,17 @@ def agent_count_option(settings: EnvironmentSettings) -> str | None:
     return _factory(settings).agent_count_option(_context(settings, (), None, 0))
 
 
+def complete_options(settings: EnvironmentSettings) -> dict[str, Any]:
+    """`environment.options` with the defaults of those that are not given, where the environment declares its options; else as given."""
+    options = _options(settings)
+    return dict(options.model_dump(mode="json", exclude={"kind"})) if isinstance(options, Settings) else dict(settings.options)
+
+
+def scripted_policies(settings: EnvironmentSettings, agents: Sequence[str]) -> Mapping[str, ScriptedPolicy]:
+    """Fixed policies of the environment by name; empty where it has none."""
+    return _factory(settings).scripted_policies(_context(settings, agents, None, 0))
+
+
 def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:
     """The same settings with the options that `render` needs."""
     return _factory(settings).drawn(settings)
@@ -82,7 +102,10 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
         base = environment.base if isinstance(environment, GoalCopies) else environment
         flattened = base.flattened if isinstance(base, FlattenedObservations) else {}
         reduced = base.reduced_images if isinstance(base, ReducedImages) else {}
-        return EnvironmentDescription({agent: environment.layout(agent) for agent in agents}, space, flattened, reduced)
+        layouts = {agent: environment.layout(agent) for agent in agents}
+        limit = base.episode_limit if isinstance(base, LimitedEpisodes) else None
+        holdable = isinstance(environment, HeldEnvironment) and isinstance(environment, CancellableEvaluation)
+        return EnvironmentDescription(layouts, space, flattened, reduced, limit, holdable)
     finally:
         environment.close()
 

@@ -243,15 +243,18 @@ class EpisodeCounters:
 
     # --- steps ------------------------------------------------------------------------------------------------------------------------
 
-    def stepped(self, before: TickResult, after: TickResult, acted: Collection[str]) -> None:
+    def stepped(self, before: TickResult, after: TickResult, acted: Collection[str], updates: int = 0) -> None:
         """All copies were stepped, with actions of those who `acted` and stand-ins for the others, late or absent. The first observation of
         an episode is no step of it, and what is played to evaluate is no training: else the budget of a run would depend on how often it is
-        evaluated."""
+        evaluated. `updates` that each agent makes from a dataset in a tick in which nothing is played count as so many steps."""
         flags_before, flags = (np.stack([outcome.agents[agent].flags for agent in after.agents]) for outcome in (before, after))
         played = (after.episode >= 0) & (after.episode == before.episode)
         evaluation = np.bitwise_or.reduce(flags) & Flag.EVALUATION
         self.steps += int(np.count_nonzero(played & (evaluation == 0)))
         self._played += int(np.count_nonzero(played))
+        if (before.episode < 0).all():
+            self.steps += updates
+            self._played += updates
         # Who is a member no more has lost its episode to its own death, and nothing was done in its stead.
         counts = ((flags_before & _PLAYS) == Flag.MEMBER) & ((flags & (Flag.MEMBER | Flag.FIRST)) == Flag.MEMBER)
         made_up = counts & np.array([agent not in acted for agent in after.agents])[:, None]

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments import registry
-from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment
+from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment, VectorEnvironment
+from env_server.environments.evaluation_only import EvaluationOnly
 from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
 from env_server.serving.actions import AppliedActions, LateActions, checked_action, checked_restart
@@ -40,6 +41,7 @@ from protocols.runtime.node_control import Entrance
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
+from protocols.spaces.layout import encode_layouts
 from protocols.topology import edges, topology_settings
 from protocols.transport import ReceivedMessage
 
@@ -66,10 +68,13 @@ class EnvironmentServer(ABC):
         self.evaluation = EvaluationSettings.model_validate(configuration["evaluation"])
         self.agents = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
         pairs = edges(topology_settings(configuration["network"]["topology"]), self.agents, start.seed)
-        self.environment = registry.create(self.settings, self.agents, pairs, start.seed)
+        dataset = configuration.get("dataset")
+        environment = registry.create(self.settings, self.agents, pairs, start.seed)
+        self.environment: VectorEnvironment = environment if dataset is None else EvaluationOnly(environment)
         goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
         space, every = goals.goal_space if goals else None, self.evaluation.every
         self.episode_counters = EpisodeCounters(space, every) if isinstance(every, int) else EpisodeCounters(space, every.steps, True)
+        self._updates_per_tick = 0 if dataset is None else int(dataset["updates_per_tick"])
         self._party = goals.episode_members if goals else 0
         self.stepping = StepServer(self.agents, self.settings.deadline)
         self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
@@ -260,7 +265,7 @@ class EnvironmentServer(ABC):
         joined = Joined(
             copies=self.settings.copies, layout=self.layouts[agent], members=self.agents, tick=self.stepping.tick, party=self._party
         )
-        self.transport.try_send("env", agent, joined)
+        self.transport.try_send("env", agent, joined, {"layouts": encode_layouts([self.layouts[name] for name in self.agents])})
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
 
@@ -288,7 +293,7 @@ class EnvironmentServer(ABC):
             with self._time.spent("step"):
                 before, self._last = self._last, self.environment.step(applied.actions)
                 self._finite_values.check(self._last)
-            self.episode_counters.stepped(before, self._last, closed.actions)
+            self.episode_counters.stepped(before, self._last, closed.actions, 0 if self._finishing else self._updates_per_tick)
         self._reached()
         joined = self.stepping.advance(now)
         if joined:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from agent_node.contracts import Batch, IntrinsicReward, Learner, PolicyOutput, PolicySpec, TransitionBatch
+from agent_node.contracts import Batch, IntrinsicReward, JointSteps, Learner, PolicyOutput, PolicySpec, Team, TransitionBatch
 from agent_node.intrinsic.settings import CuriositySettings
+from agent_node.learners.network_settings import ReplaySequenceSettings
 from agent_node.learners.settings import LearnerSettings, ReplaySettings, RolloutSettings
 from murmuration.testing import made_up_data
 from murmuration.testing.contract import ComponentContract, different
@@ -26,7 +29,8 @@ def check_learner(settings: LearnerSettings, policy_spec: PolicySpec | None = No
     """Check the learner that is registered for these settings.
 
     It is built for each kind of action space that it declares ("discrete": 3 choices; "continuous": 2 numbers in [-1, 1]), with 4
-    observed numbers, with and without goals; or for `policy_spec` alone, where a learner needs images or grids. Rules: shapes, types and
+    observed numbers, with and without goals ("joint": without, in a team of three); or for `policy_spec` alone, where a learner needs
+    images or grids. Rules: shapes, types and
     ranges of actions; greedy actions do not change the exploration; `learn` changes finite parameters and leaves its batch unchanged; live
     parameter groups; equal agents from equal seeds; checkpoints; the methods of declared capabilities. Raises `ContractError`.
     """
@@ -39,7 +43,11 @@ def check_learner(settings: LearnerSettings, policy_spec: PolicySpec | None = No
     contract.require(isinstance(settings, base), text, f"derive them from {base.__name__}")
     spaces = [space for space in ("discrete", "continuous") if space in capabilities]
     contract.require(spaces, f"capabilities {capabilities} name no action space", 'declare "discrete", "continuous" or both')
-    specs = [made_up_data.policy_spec(space == "discrete", goal) for space in spaces for goal in (0, made_up_data.GOALS)]
+    joint = "joint" in capabilities
+    lengths = (0,) if joint else (0, made_up_data.GOALS)
+    specs = [made_up_data.policy_spec(space == "discrete", goal) for space in spaces for goal in lengths]
+    if joint:
+        specs = [made_up_data.team_spec(spec) for spec in specs]
     for spec in specs if policy_spec is None else [policy_spec]:
         _LearnerCheck(settings, spec).run()
 
@@ -66,12 +74,14 @@ class _LearnerCheck(ComponentContract):
         self.checkpoint(learner, self.learner(3, 4))
         self.metrics(learner.metrics(), "metrics()")
 
-    def act(self, learner: Learner, explore: bool, number: int = made_up_data.COPIES, imagined: bool = False) -> PolicyOutput:
+    def act(
+        self, learner: Learner, explore: bool, number: int = made_up_data.COPIES, imagined: bool = False, first: bool = False
+    ) -> PolicyOutput:
         random = np.random.default_rng(number)
         seen = made_up_data.observations(self.spec, number, random), made_up_data.goals(self.spec, number, random)
         rows = None if imagined else np.arange(number)
         with self.calling(f"act(..., rows={'None' if imagined else '[n]'}, explore={explore}) for {number} observations"):
-            return learner.act(*seen, rows, np.zeros(number, bool), explore)
+            return learner.act(*seen, rows, np.full(number, first), explore)
 
     def acting(self, learner: Learner) -> None:
         spec, require = self.spec, self.require
@@ -89,9 +99,10 @@ class _LearnerCheck(ComponentContract):
 
     def greedy_acting(self) -> None:
         plain, mixed = self.learner(), self.learner()
+        anew = "recurrent" in self.settings.capabilities  # greedy actions change the state of an episode, but of no other one
         for _ in range(ACTS):
             self.act(mixed, explore=False)
-            expected, found = self.act(plain, explore=True), self.act(mixed, explore=True)
+            expected, found = self.act(plain, explore=True, first=anew), self.act(mixed, explore=True, first=anew)
             text = "acting with explore=False changes the actions of the exploration that follow"
             same = np.array_equal(expected.actions, found.actions)
             self.require(same, text, "draw nothing from the exploration's generator where explore is False")
@@ -99,8 +110,18 @@ class _LearnerCheck(ComponentContract):
     def batch(self, learner: Learner, number: int) -> Batch:
         random = np.random.default_rng(number)
         if "rollout" in self.settings.capabilities:
-            return made_up_data.rollout(learner, self.spec, random)
-        return made_up_data.replay_batch(self.spec, ROWS, random)
+            batch = made_up_data.rollout(learner, self.spec, random)
+        elif "recurrent" in self.settings.capabilities:
+            given = getattr(self.settings, "recurrent", None)
+            if not isinstance(given, ReplaySequenceSettings):
+                text = "the settings declare 'recurrent', and not how long sequences are"
+                self.broken(text, "give them a field recurrent: ReplaySequenceSettings")
+            batch = made_up_data.sequences(self.spec, given.sequence, given.burn_in, random)
+        else:
+            batch = made_up_data.replay_batch(self.spec, ROWS, random)
+            if "relative_return" in self.settings.capabilities:
+                batch.extras["relative_return"] = torch.from_numpy(random.normal(size=ROWS).astype(np.float32))
+        return batch if self.spec.team is None else made_up_data.with_joint(batch, self.spec.team, random)
 
     def learning(self, learner: Learner) -> None:
         require = self.require
@@ -144,11 +165,48 @@ class _LearnerCheck(ComponentContract):
             with self.calling('values, declared as "values",'):
                 values = learner.values(seen, wanted)
             self.array(values, "values", (ROWS,), "f")
+        if self.spec.team is not None:
+            self.joint(learner, self.spec.team)
+
+    def joint(self, learner: Learner, team: Team) -> None:
+        """Snapshots go from a learner to its peers."""
+        for member in range(len(team.names)):
+            if member == team.own:
+                continue
+            spec = replace(team.specs[member], team=replace(team, own=member))
+            peer: Learner = self.make(spec, made_up_data.COPIES, 5, 6)
+            with self.calling('policy_snapshot, declared as "joint",'):
+                snapshot = peer.policy_snapshot()
+            self.array(snapshot, "policy_snapshot", (len(snapshot),), np.dtype(np.float32))
+            wrong = np.zeros(len(snapshot) + 1, np.float32)
+            before = _copied(learner.state_dict())
+            cure = "compare its shape with that of the parameters before copying them"
+            rule = "load_peer_policy accepts a snapshot of another shape"
+            self.refuses(rule, cure, partial(learner.load_peer_policy, member, wrong))
+            same = not different(before, learner.state_dict())
+            self.require(same, "a refused snapshot changes the state of the learner", cure)
+            for given in (snapshot, None):
+                with self.calling(f"load_peer_policy({member}, {'snapshot' if given is snapshot else None})"):
+                    learner.load_peer_policy(member, given)
+                known = bool(different(before, learner.state_dict()))
+                if given is not None:
+                    self.require(known, "a loaded snapshot is not in state_dict", "put the peers' parameters into the state")
+                with self.calling("learn(batch)"):
+                    self.metrics(learner.learn(self.batch(learner, member)), "learn")
+            learner.load_peer_policy(member, snapshot)
+
+
+def _copied(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, tuple):
+        return all(map(_same, one, other))
+    if isinstance(one, JointSteps):
+        return _same(vars(one), vars(other))
     return one is None or torch.equal(one, other)
 
 

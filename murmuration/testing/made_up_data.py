@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Batch, Learner, ModelData, PolicySpec
+from agent_node.contracts import Batch, JointSteps, Learner, ModelData, PolicySpec, Team
 from agent_node.session.observation_features import Features
 from protocols.spaces.layout import Layout, ObservationField
 
@@ -36,6 +38,13 @@ def features(discrete: bool) -> Features:
 def policy_spec(discrete: bool, goal: int = GOALS) -> PolicySpec:
     """The policy spec of `features(discrete)` for goals encoded by `goal` components (0: without goals)."""
     return features(discrete).policy_spec(goal)
+
+
+def team_spec(spec: PolicySpec, own: int = 1) -> PolicySpec:
+    """`spec` as that of the member `own` of a team of three: one that observes as much, and one that observes a number more."""
+    larger = replace(spec, observation=(spec.observation[0] + 1, *spec.observation[1:]))
+    specs = [spec, spec, larger]
+    return replace(spec, team=Team(("agent-0", "agent-1", "agent-2"), own, tuple(specs)))
 
 
 def observations(spec: PolicySpec, rows: int, random: np.random.Generator) -> NDArray[np.float32]:
@@ -70,6 +79,58 @@ def replay_batch(spec: PolicySpec, rows: int, random: np.random.Generator) -> Ba
         weight=torch.ones(rows),
         imagined=torch.zeros(rows),
     )
+
+
+def sequences(spec: PolicySpec, length: int, before: int, random: np.random.Generator) -> Batch:
+    """`[before + length, COPIES, ...]` steps of random actions, of which the first `before` do not count. One episode begins in the
+    middle."""
+    steps = before + length
+    seen = torch.from_numpy(np.stack([observations(spec, COPIES, random) for _ in range(steps + 1)]))
+    drawn = replay_batch(spec, steps * COPIES, random)
+    first, weight = torch.zeros(steps, COPIES), torch.ones(steps, COPIES)
+    first[steps // 2, 0], weight[:before] = 1.0, 0.0
+    return Batch(
+        observation=seen[:-1],
+        goal=drawn.goal.view(steps, COPIES, spec.goal),
+        action=drawn.action.view(steps, COPIES, -1),
+        reward=drawn.reward.view(steps, COPIES),
+        next_observation=seen[1:],
+        terminated=drawn.terminated.view(steps, COPIES),
+        weight=weight,
+        imagined=torch.zeros(steps, COPIES),
+        first=first,
+    )
+
+
+def with_joint(batch: Batch, team: Team, random: np.random.Generator) -> Batch:
+    """`batch` as own steps of a team whose other members act at random: parts of some members end in some steps, others are not followed
+    by another step, or are over."""
+    shape, rows = batch.reward.shape, batch.reward.numel()
+
+    def members(own: torch.Tensor, made: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        return tuple(own if j == team.own else one.view(*shape, one.shape[-1]) for j, one in enumerate(made))
+
+    def drawn_actions() -> list[torch.Tensor]:
+        drawn = [actions(spec, rows, random) for spec in team.specs]
+        return [torch.from_numpy(one.astype(np.int64) if one.dtype == np.int32 else one) for one in drawn]
+
+    def chance(probability: float) -> torch.Tensor:
+        return torch.from_numpy((random.random((*shape, len(team.specs))) < probability).astype(np.float32))
+
+    terminated, active = chance(0.1), chance(0.9)
+    reward = torch.from_numpy(random.uniform(0, 1, terminated.shape).astype(np.float32)) * active
+    terminated[..., team.own], reward[..., team.own], active[..., team.own] = batch.terminated, batch.reward, 1.0
+    joint = JointSteps(
+        observation=members(batch.observation, [torch.from_numpy(observations(spec, rows, random)) for spec in team.specs]),
+        action=members(batch.action, drawn_actions()),
+        reward=reward,
+        next_observation=members(batch.next_observation, [torch.from_numpy(observations(spec, rows, random)) for spec in team.specs]),
+        next_action=members(batch.action.flip(0), drawn_actions()),
+        followed=active * (1 - terminated) * chance(0.9),
+        terminated=terminated,
+        active=active,
+    )
+    return replace(batch, joint=joint)
 
 
 def rollout(learner: Learner, spec: PolicySpec, random: np.random.Generator) -> Batch:

@@ -15,6 +15,7 @@ from orchestrator import __version__
 from orchestrator.cli import (  # noqa: F401 - the modules of commands add them to `app`
     check_env,
     configuration_files,
+    dataset,
     down,
     experiment,
     export,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
-from orchestrator.cli.completion import complete_runs
+from orchestrator.cli.completion import complete_overrides, complete_runs
 
 if TYPE_CHECKING:
     from orchestrator.results.playback.checkpoint_episodes import CheckpointPlayback, PlayedEpisode
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EPILOG = examples(
     "orchestrate test --episodes 20",
+    "orchestrate test night agents.count=5 environment.options.N=5",
     "orchestrate test night --agent agent-2 --sample --video night.mp4",
     "orchestrate test runs/night/nodes/agent-0/checkpoints/000000004000.json --json",
 )
@@ -30,6 +31,14 @@ def test(
         str | None,
         typer.Argument(metavar="[RUN|CHECKPOINT]", autocompletion=complete_runs, help="A run, the newest without, or a checkpoint's file."),
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[key=value ...]",
+            autocompletion=complete_overrides,
+            help="Another environment or number of agents: environment.KEY=VALUE, agents.count=N (agent i acts as agent i mod n).",
+        ),
+    ] = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, max=100_000, help="Episodes to play.")] = 10,
     seed: Annotated[int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Of the episodes; the run's without.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Act as in training instead of by the likeliest actions.")] = False,
@@ -41,7 +50,11 @@ def test(
     from orchestrator.results.playback import checkpoint_sources as sources
 
     settings = options(context)
-    source = sources.find(settings.runs_dir, what, agent)
+    given = overrides or []
+    if what is not None and "=" in what and not Path(what).exists():
+        given = [what, *given]
+        what = None
+    source = sources.find(settings.runs_dir, what, agent, given)
     if video is not None:
         from orchestrator.results.playback.video import VideoWriter, check
 
@@ -66,7 +79,7 @@ def _head(settings: GlobalOptions, source: CheckpointSource, inspection: Checkpo
         facts = ", ".join(f"{key} {value}" for key, value in player.facts.items() if key != "step")
         console.print(f"{name} of {source.directory.name}: checkpoint {inspection.checkpoints[name].stem.lstrip('0') or '0'} ({facts})")
     how = "actions as in training" if sample else "likeliest actions"
-    console.print(f"{source.configuration.environment.id}, seed {inspection.seed}, {how}", soft_wrap=True)
+    console.print(f"{(source.played or source.configuration).environment.id}, seed {inspection.seed}, {how}", soft_wrap=True)
     if inspection.goals:
         console.print(f"goals: {inspection.goals}", soft_wrap=True)
     console.print(f"{'episode':>7}  {'return':>9}  {'success':>7}  {'length':>6}", style="dim")
@@ -96,7 +109,7 @@ def _end(
         print_json(
             {
                 "run": source.directory.name,
-                "environment": source.configuration.environment.id,
+                "environment": (source.played or source.configuration).environment.id,
                 "seed": inspection.seed,
                 "actions": "training" if sample else "likeliest",
                 "goals": inspection.goals or None,

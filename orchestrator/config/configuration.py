@@ -12,6 +12,7 @@ from env_server.settings import EnvironmentSettings, EvaluationSettings
 from orchestrator.launch.launch_settings import LaunchSettings
 from orchestrator.run_server.metrics.sinks.settings import ROOM as SINKS
 from orchestrator.run_server.metrics.sinks.settings import CsvSettings, SinkSettings, TensorBoardSettings
+from protocols.datasets.settings import Dataset
 from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.runtime.component_registry import Registered
 from protocols.runtime.node_start import is_loopback
@@ -28,7 +29,7 @@ class Until(Settings):
     episodes: Annotated[int, Field(ge=1)] | None = None
     """finished training episodes"""
     steps: Annotated[int, Field(ge=1)] | None = None
-    """steps of environment copies (one joint step of one copy counts one)"""
+    """steps of environment copies (one joint step of one copy counts one); with `dataset`, updates of each agent"""
     time: Duration | None = None
     """wall-clock time since all nodes were up"""
 
@@ -139,6 +140,12 @@ class Configuration(Settings):
     """the environment"""
     evaluation: EvaluationSettings = EvaluationSettings()
     """episodes with greedy policies, not used for learning"""
+    dataset: Dataset | None = None
+    """a dataset that the agents learn from, each from its own shard, while the environment is played in evaluations only; null: they learn
+    from the episodes that they play"""
+    init_from: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    """directory of a run, relative to the working directory, with whose learners and world models the agents begin, as in its newest
+    checkpoints (agent i as agent i mod n of that run's n); its buffers and exchanges are not taken. null: the agents begin untrained"""
     agents: AgentsSettings = AgentsSettings()
     """the agents and their components"""
     network: NetworkSettings = NetworkSettings()

@@ -29,7 +29,6 @@ _RENAMED = {
         "minibatch": "minibatch_size",
         "entropy": "entropy_coef",
         "baseline": "value_coef",
-        "memory": "lstm_layers",
         "gradient_norm": "max_grad_norm",
     },
     "agents.curiosity": {"gradient_norm": "max_grad_norm"},
@@ -66,7 +65,10 @@ _RENAMED = {
     },
 }
 """by section (with its present name): key of version 1 -> present key"""
+_LSTM = "is replaced by `recurrent`: write recurrent: {cell: lstm, layers: N} for N layers, and recurrent: null for 0"
 _REPLACED = {
+    ("agents.learner", "lstm_layers"): _LSTM,
+    ("agents.learner", "memory"): _LSTM,
     ("agents.learner", "updates_per_tick"): "is replaced by `replay_ratio`, updates per environment step: divide by environment.copies",
 }
 """by section and former key: what to write instead, where a value depends on other keys, so that `orchestrate migrate` leaves it"""

@@ -38,10 +38,13 @@ ENVIRONMENT = (
 AGENTS = (
     "return", "success", "success.individual", "success.cooperative", "negotiated", "steps_per_second", "substituted",
     "updates", "buffer.transitions", "learner.loss", "learner.value", "learner.target", "learner.entropy", "learner.clamped",
+    "learner.reward_scale",
     "intrinsic",
     "teacher.threshold", "teacher.reached", "teacher.hard", "teacher.duration", "teacher.duration.reached", "teacher.reward",
     "teacher.reward.raw", "teacher.extrinsic", "teacher.entropy", "teacher.loss.policy", "teacher.loss.value",
     "curiosity.reward", "curiosity.novelty", "curiosity.first", "curiosity.loss",
+    "mi.low", "mi.low.std", "mi.up", "mi.up.std", "mi.bonus", "mi.bonus.std", "mi.admitted", "mi.rejected",
+    "mi.superior.least", "mi.superior.greatest", "mi.inferior.least", "mi.inferior.greatest",
     "world_model.error", "world_model.imagined", "world_model.model_loss", "world_model.transitions", "world_model.evidence",
     "world_model.noise", "world_model.lengthscale", "goals.entropy", "negotiation.self_consistency",
     "environment.steps", "environment.episodes",

@@ -75,7 +75,7 @@ class CorrectionExchange(EpisodeExchange[EpisodeCorrection]):
             packs[-1].append(one)
         return [encode_corrections(pack) for pack in packs]
 
-    def _unpack(self, arrays: Mapping[str, Array]) -> list[EpisodeCorrection]:
+    def _unpack(self, src: str, arrays: Mapping[str, Array]) -> list[EpisodeCorrection]:
         return decode_corrections(arrays, self._goals)
 
     def _mismatch(self, own: EpisodeCorrection, other: EpisodeCorrection) -> str:

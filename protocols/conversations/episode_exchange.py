@@ -82,7 +82,9 @@ class EpisodeExchanged(Generic[Payload]):
 
 
 @dataclass(kw_only=True)
-class _Exchange(SentPayload[Payload]):
+class PendingExchange(SentPayload[Payload]):
+    """An own payload, and those of the other members as far as they have come."""
+
     members: frozenset[str]
     awaited: set[str]
     others: dict[str, Payload] = field(default_factory=dict)
@@ -98,12 +100,12 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
 
     def __init__(self, random: np.random.Generator, deadline: float = 5.0, limit: int = 4096) -> None:
         super().__init__(random, deadline, limit, patience=4.0 * deadline)
-        self._exchanges: OrderedDict[int, _Exchange[Payload]] = OrderedDict()
+        self._exchanges: OrderedDict[int, PendingExchange[Payload]] = OrderedDict()
         """those that still wait or repeat are in `_active` too"""
 
     @abstractmethod
-    def _unpack(self, arrays: Mapping[str, Array]) -> list[Payload]:
-        """The payloads in a message; `BadMessage` for a wrong format."""
+    def _unpack(self, src: str, arrays: Mapping[str, Array]) -> list[Payload]:
+        """The payloads in a message of `src`; `BadMessage` for a wrong format."""
 
     @abstractmethod
     def _mismatch(self, own: Payload, other: Payload) -> str:
@@ -115,7 +117,7 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
         if episode in self._exchanges:
             return
         members = frozenset(others)
-        exchange = _Exchange(payload, now + self._deadline, members=members, awaited=set(members))
+        exchange = PendingExchange(payload, now + self._deadline, members=members, awaited=set(members))
         self._exchanges[episode] = exchange
         self._start(episode, exchange, sorted(members), now)
         for src, early, _ in self._take_early(episode):
@@ -140,7 +142,7 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
         self.counters["unacknowledged"] += len(sent.unacknowledged)
         self._stop(episode, sent)
         self._settle(self._exchanges[episode])
-        del self._active[episode]
+        self._leave(self._exchanges[episode])
 
     def _pack_acknowledgements(self, payloads: Mapping[int, Payload]) -> dict[str, Array]:
         return {"episode": np.array(list(payloads), np.int64)}
@@ -151,7 +153,7 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
                 if self._acknowledged(src, episode, now) is not None:
                     self._progress(self._exchanges[episode])
         elif isinstance(message, self.message_type):
-            for payload in self._unpack(arrays):
+            for payload in self._unpack(src, arrays):
                 exchange = self._exchanges.get(payload.episode)
                 if exchange is None:
                     self._keep_early(src, payload.episode, payload, now)
@@ -161,7 +163,7 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
         else:
             raise BadMessage("E_DECODE", f"{type(message).__name__} is no message of the {self.name} exchange")
 
-    def _take(self, src: str, exchange: _Exchange[Payload], payload: Payload) -> None:
+    def _take(self, src: str, exchange: PendingExchange[Payload], payload: Payload) -> None:
         if src not in exchange.members:
             self.counters["not_member"] += 1
             return
@@ -177,18 +179,28 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
             exchange.awaited.discard(src)
         self._acknowledge(src, payload.episode, payload)
 
-    def _progress(self, exchange: _Exchange[Payload]) -> None:
+    def _progress(self, exchange: PendingExchange[Payload]) -> None:
         """Settle when the last awaited payload is there; leave the active ones when nothing more is to be done."""
         if not exchange.awaited:
             self._settle(exchange)
         if exchange.settled and not exchange.unacknowledged:
-            self._active.pop(exchange.payload.episode, None)
+            self._leave(exchange)
 
-    def _settle(self, exchange: _Exchange[Payload]) -> None:
+    def _leave(self, exchange: PendingExchange[Payload]) -> None:
+        """Nothing more is to be done: only its number and its members are kept, to acknowledge duplicates."""
+        self._active.pop(exchange.payload.episode, None)
+        exchange.payload = self._remembered(exchange.payload)
+
+    def _remembered(self, payload: Payload) -> Payload:
+        """What is kept of the payload of an exchange that is over."""
+        return payload
+
+    def _settle(self, exchange: PendingExchange[Payload]) -> None:
         if not exchange.settled:
             exchange.settled = True
             missing = exchange.members - exchange.others.keys()
             self._events.append(EpisodeExchanged(exchange.payload.episode, exchange.payload, exchange.others, missing))
+            exchange.others = dict.fromkeys(exchange.others, self._remembered(exchange.payload))  # their names, to recognise duplicates
 
 
 # --- traces ---------------------------------------------------------------------------------------------------------------------------
@@ -300,7 +312,7 @@ class TraceExchange(EpisodeExchange[EpisodeTrace]):
         traces = list(payloads.values())
         return [encode_traces(traces[start : start + TRACES_PER_MESSAGE]) for start in range(0, len(traces), TRACES_PER_MESSAGE)]
 
-    def _unpack(self, arrays: Mapping[str, Array]) -> list[EpisodeTrace]:
+    def _unpack(self, src: str, arrays: Mapping[str, Array]) -> list[EpisodeTrace]:
         return decode_traces(arrays, self._limits)
 
     def _mismatch(self, own: EpisodeTrace, other: EpisodeTrace) -> str:

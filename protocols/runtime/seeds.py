@@ -33,6 +33,7 @@ class Stream(IntEnum):
     TEACHER = 15
     CURIOSITY = 16
     TURNS = 17
+    REPLAY_REWARD = 18
 
 
 def sequence(seed: int, node: str, stream: Stream, epoch: int = 0) -> np.random.SeedSequence:

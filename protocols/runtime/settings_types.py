@@ -163,6 +163,16 @@ class Settings(BaseModel):
         return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
+class _Declared:
+    """Capabilities: read from a class those that it declares, from an instance those that `active_capabilities` leaves of them."""
+
+    def __init__(self, declared: tuple[str, ...]) -> None:
+        self._declared = declared
+
+    def __get__(self, instance: ComponentSettings | None, owner: type[ComponentSettings]) -> tuple[str, ...]:
+        return self._declared if instance is None else instance.active_capabilities(self._declared)
+
+
 class ComponentSettings(Settings):
     """Settings of a component that is chosen by its `kind`.
 
@@ -171,12 +181,21 @@ class ComponentSettings(Settings):
     """
 
     capabilities: ClassVar[tuple[str, ...]] = ()
-    """what the component offers or asks for, by the names that its room documents"""
+    """what the component offers or asks for, by the names that its room documents; of an instance those that its values leave or add"""
     groups: ClassVar[tuple[str, ...]] = ()
     """names of its parameter groups, which `exchange.consensus.groups` may list"""
     architecture: ClassVar[tuple[str, ...]] = ()
     """fields that decide the shapes of those parameters: agents that average them must agree in these"""
     kind: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.capabilities = _Declared(cls.capabilities)  # type: ignore[assignment]
+
+    def active_capabilities(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """The capabilities of these settings, where their values add to those that the class declares, or take some of them away."""
+        return declared
 
 
 class OneOf(Settings):

@@ -10,10 +10,13 @@ _SIMILARITY = 0.55
 
 
 def suggestions(name: str, choices: Iterable[str], count: int = 1) -> list[str]:
-    """Up to `count` of `choices` that are spelt most like `name`, the best first; else those that contain it, if they are at most `count`
-    (`sac` suggests `discrete_sac`). Names shorter than three letters are searched for similar spellings only."""
+    """Up to `count` of `choices`: those of which `name` is one of the words, if they are at most `count` (`dqn` suggests `double_dqn`);
+    else those that are spelt most like it, the best first; else those that contain it, if they are at most `count`. Names shorter than
+    three letters are searched for similar spellings only."""
     by_lower = {choice.lower(): choice for choice in choices}
-    found = get_close_matches(name.lower(), list(by_lower), count, _SIMILARITY)
+    found = [choice for choice in by_lower if name.lower() in choice.split("_")] if len(name) >= 3 else []
+    if not 0 < len(found) <= count:
+        found = get_close_matches(name.lower(), list(by_lower), count, _SIMILARITY)
     if not found and len(name) >= 3:
         containing = [choice for choice in by_lower if name.lower() in choice]
         found = containing if len(containing) <= count else []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from protocols.runtime.errors import BadMessage
 from protocols.wire.messages import Count
 
 
@@ -116,3 +118,26 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
             return np.zeros(len(self.actions), np.int32)
         middle: NDArray[np.float32] = ((np.array(self.low) + np.array(self.high)) / 2).astype(np.float32)
         return middle
+
+
+_layouts = msgspec.json.Decoder(list[Layout])
+
+
+def encode_layouts(layouts: Sequence[Layout]) -> NDArray[np.uint8]:
+    """Layouts of several agents as a frame `u1`: their JSON, since together they may be longer than a header."""
+    return np.frombuffer(msgspec.json.encode(layouts, order="deterministic"), np.uint8)
+
+
+def decode_layouts(arrays: Mapping[str, NDArray[Any]], members: Sequence[str]) -> dict[str, Layout]:
+    """By the names of the members, the layouts in the frame `layouts[bytes] u1`; empty without this frame. `BadMessage` where they are not
+    one for each member."""
+    frame = arrays.get("layouts")
+    if frame is None:
+        return {}
+    try:
+        found = _layouts.decode(frame.tobytes())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage("E_FRAME", f"layouts: {error}") from None
+    if frame.dtype != np.uint8 or len(found) != len(members):
+        raise BadMessage("E_FRAME", f"{len(found)} layouts of {len(members)} members")
+    return dict(zip(members, found, strict=True))

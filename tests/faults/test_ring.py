@@ -56,7 +56,6 @@ def mass(ring: Ring) -> float:
 def test_a_death_holds_nobody_up_and_who_returns_has_weight_soon(tmp_path: Path) -> None:
     with Ring(tmp_path, 4) as ring:
         wait("rounds", lambda: all(len(ring.rounds(name)) > 60 for name in ring.names), 60)
-        whole = mass(ring)
         died = ring.kill("agent-2")
         wait("rounds without it", lambda: all(len(since(ring, name, died + 3.0)) > 0 for name in ring.names if name != "agent-2"), 30)
         for name in ("agent-0", "agent-1", "agent-3"):
@@ -66,7 +65,8 @@ def test_a_death_holds_nobody_up_and_who_returns_has_weight_soon(tmp_path: Path)
             assert max(line["took"] for line in lines if line["t"] > died + 1.0) < 1.0
         ring.bring_back("agent-2")
         lines = wait("61 rounds of the successor", lambda: found if len(found := ring.rounds("agent-2")) > 60 else None, 60)
-        assert mass(ring) < 0.85 * whole, "it begins with nothing but what it is given"
+        # What was on its way at the death may be lost afterwards, or count twice.
+        assert len(ring.names) / 2 < mass(ring) < 1.5 * len(ring.names)
         assert max(line["w"] for line in lines[:20]) > 0.1
         wait(
             "all agree again",

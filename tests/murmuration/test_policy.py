@@ -14,7 +14,7 @@ from tests.orchestrator.cli.conftest import CONFIG
 from tests.orchestrator.cli.test_play_policies import GRID, POLE, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
-RECURRENT = "agents.learner={kind: impala, lstm_layers: 1, hidden: [16]}"
+RECURRENT = "agents.learner={kind: impala, recurrent: {cell: lstm}, hidden: [16]}"
 
 
 @pytest.fixture(scope="module")

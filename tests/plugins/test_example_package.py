@@ -16,7 +16,7 @@ from tests.plugins.example_package import CONFIGS, EXAMPLES, PACKAGE, REPOSITORY
 
 PUBLIC = {
     "agent_node.contracts",
-    "agent_node.memory.replay_buffer",
+    "agent_node.memory.episode",
     "agent_node.session.observation_features",
     "agent_node.session.session_context",
     "protocols.conversations.stepping.stepping_messages",

@@ -11,7 +11,9 @@ import pytest
 from agent_node.exchange.settings import CoordinationGameSettings
 from agent_node.goals.settings import BanditGoalSettings, JointLearningProgressSettings, LearningProgressSettings, UniformGoalSettings
 from agent_node.intrinsic.settings import RNDSettings
+from agent_node.learners.network_settings import RecurrentSettings, ReplaySequenceSettings, SequenceSettings
 from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings, IMPALASettings, PPOSettings, SACSettings, TD3Settings
+from agent_node.learners.team.settings import MADDPGSettings, MASACSettings, QMIXSettings, VDNSettings
 from agent_node.world_models.settings import EnsembleSettings, GPSettings
 from murmuration.testing import (
     check_averaging_rule,
@@ -39,10 +41,19 @@ LEARNERS = [
     TD3Settings(hidden=[8]),
     PPOSettings(hidden=[8]),
     IMPALASettings(hidden=[8]),
+    DoubleDQNSettings(hidden=[8], recurrent=ReplaySequenceSettings()),
+    PPOSettings(hidden=[8], recurrent=SequenceSettings(cell="lstm")),
+    IMPALASettings(hidden=[8], recurrent=RecurrentSettings()),
+    MADDPGSettings(hidden=[8]),
+    MASACSettings(hidden=[8]),
+    VDNSettings(hidden=[8]),
+    QMIXSettings(hidden=[8], mixer_hidden=[8]),
 ]
 
 
-@pytest.mark.parametrize("settings", LEARNERS, ids=lambda settings: settings.kind)
+@pytest.mark.parametrize(
+    "settings", LEARNERS, ids=lambda settings: f"{settings.kind}{', recurrent' * ('recurrent' in settings.capabilities)}"
+)
 def test_learners(settings: Any) -> None:
     check_learner(settings)
 

@@ -39,6 +39,7 @@ from tests.runs.tapping import FILE
 
 SERVER, RUN = "env-0", "run"
 FRAMES: dict[str, set[str]] = {
+    "Joined": {"layouts"},
     "Observation": {"observation", "reward", "flags", "episode", "applied", "achieved", "goal", "lives"},
     "Offer": {"episode", "copy", "members", "evaluation", "goal"},
     "Goals": {"episode", "goal", "negotiated"},

@@ -11,8 +11,9 @@ import pytest
 
 from agent_node.exchange.hindsight_exchange import HindsightExchange
 from agent_node.exchange.settings import HindsightSettings
+from agent_node.memory.episode import Episode
 from agent_node.memory.goal_relabelling import Mark
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.acting import EpisodeRecorder
 from agent_node.session.observation_features import Features
 from env_server.environments.environment_contracts import EpisodeRecord

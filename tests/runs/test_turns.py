@@ -11,7 +11,7 @@ import torch
 
 from agent_node.contracts import Batch, Learner
 from agent_node.learners.ppo import PPO
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.memory.rollout_buffer import Rollout
 from agent_node.session.acting import Actor
 from agent_node.session.agent_components import AgentComponents
@@ -155,9 +155,9 @@ def test_rollouts_hold_each_step_once_and_no_tick_of_waiting(late: float) -> Non
 
 @pytest.mark.parametrize("kind", ["ppo", "impala"])
 def test_rollout_learners_learn_from_turns(kind: str) -> None:
-    from agent_node.session.training import rollout_batch
+    from agent_node.session.transition_batches import rollout_batch
 
-    game = Game({"kind": kind, "hidden": [8], "steps": STEPS} | ({"lstm_layers": 1} if kind == "impala" else {}))
+    game = Game({"kind": kind, "hidden": [8], "steps": STEPS} | ({"recurrent": {"cell": "lstm"}} if kind == "impala" else {}))
     learnt = 0
     for _ in range(60):
         game.tick()

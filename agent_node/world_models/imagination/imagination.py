@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Learner, PolicyOutput, WorldModel
-from agent_node.memory.replay_buffer import ReplayBuffer, TransitionSample
+from agent_node.memory.episode import TransitionSample
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.world_models.imagination.optimism import Optimism
 from agent_node.world_models.imagination.reward_models import RewardFunction, RewardModel
 from agent_node.world_models.settings import ImaginationSettings

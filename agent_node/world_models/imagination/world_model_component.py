@@ -21,8 +21,9 @@ from agent_node.contracts import (
     WorldModel,
     with_prefix,
 )
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer, TransitionSample
-from agent_node.session.training import goal_encodings
+from agent_node.memory.episode import Episode, TransitionSample
+from agent_node.memory.replay_buffer import ReplayBuffer
+from agent_node.session.transition_batches import goal_encodings
 from agent_node.world_models.imagination.imagination import ImaginedReplay, PooledImagination
 from agent_node.world_models.imagination.optimism import Optimism
 from agent_node.world_models.imagination.reward_models import KnownReward, RewardGrid, RewardModel

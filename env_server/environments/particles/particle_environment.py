@@ -8,13 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
-from env_server.environments.environment_factory import EnvironmentContext, EnvironmentFactory, EnvironmentProblem, problem
+from env_server.environments.environment_factory import (
+    EnvironmentContext,
+    EnvironmentFactory,
+    EnvironmentProblem,
+    ScriptedPolicy,
+    problem,
+)
 from env_server.environments.episode_schedule import HoldableCopies, episode_generator
 from env_server.environments.particles.basin_world import BasinWorld
 from env_server.environments.particles.particle_physics import Floats
 from env_server.environments.particles.particle_world import UNIT_FORCES, ParticleWorld
 from env_server.environments.particles.rescue_world import AGENTS as RESCUERS
 from env_server.environments.particles.rescue_world import RescueWorld
+from env_server.environments.particles.scripted_policies import POLICIES
 from env_server.environments.particles.settings import WORLDS, TagOptions
 from env_server.environments.particles.spread_world import SpreadWorld
 from env_server.environments.particles.tag_world import TagWorld
@@ -36,7 +43,7 @@ class VectorParticles(HoldableCopies):
 
     def __init__(self, world: ParticleWorld, horizon: int, agents: Sequence[str], copies: int, seed: int = 0) -> None:
         """`world` has as many agents and copies."""
-        self.world, self._horizon = world, horizon
+        self.world, self.episode_limit = world, horizon
         super().__init__(dict(zip(agents, world.layouts, strict=True)), copies, seed)
         self._start_anew()
 
@@ -59,7 +66,7 @@ class VectorParticles(HoldableCopies):
             reward[:, playing] = self.world.step(self._forces(actions))[:, playing]
             self._earned += reward
             self._steps += playing
-            over = playing & (self._steps >= self._horizon)
+            over = playing & (self._steps >= self.episode_limit)
             flags[over] |= np.uint16(Flag.TRUNCATED | Flag.OVER)
             for copy in np.flatnonzero(over).tolist():
                 self._end(copy)
@@ -130,6 +137,10 @@ class ParticlesFactory(EnvironmentFactory):
             raise found
         world = _WORLDS[context.name](context.options, len(context.agents), context.copies)
         return VectorParticles(world, context.options.horizon, context.agents, context.copies, context.seed)
+
+    def scripted_policies(self, context: EnvironmentContext) -> Mapping[str, ScriptedPolicy]:
+        """Those of `scripted_policies.POLICIES`."""
+        return POLICIES.get(context.name, {})
 
 
 def _unfit(context: EnvironmentContext) -> EnvironmentProblem | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from agent_node.contracts import Component, Metrics
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session.session_context import SessionContext
 from protocols.conversations.conversation import Array, EdgeConversation, Send
 from protocols.runtime.errors import BadMessage

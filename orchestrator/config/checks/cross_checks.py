@@ -186,16 +186,25 @@ def components_of(settings: AgentSettings) -> dict[str, ComponentSettings]:
     return {key: part for key in type(settings).model_fields if isinstance(part := getattr(settings, key), ComponentSettings)}
 
 
-def groups_of(settings: AgentSettings) -> list[str]:
+def components_with_groups(configuration: Configuration, settings: AgentSettings) -> list[ComponentSettings]:
+    """What may have parameter groups at an agent: its components, and the negotiation."""
+    negotiation = configuration.exchange.negotiation
+    return [*components_of(settings).values(), *([] if negotiation is None else [negotiation])]
+
+
+def groups_of(configuration: Configuration, settings: AgentSettings) -> list[str]:
     """Names of the parameter groups of an agent."""
-    return [group for component in components_of(settings).values() for group in component.groups]
+    return [group for component in components_with_groups(configuration, settings) for group in component.groups]
 
 
 def kinds_with(room: str, *capabilities: str) -> str:
-    """The kinds of a room that declare all of these capabilities, for messages: `ppo or impala`; `another one` if no kind does."""
+    """The kinds of a room that declare all of these capabilities, for messages: `ppo or impala`; `another one` if no kind does. Kinds that
+    need joint experience by default are named only where "joint" is asked for, and those for stored data only for "offline"."""
     known = {kind: component(room, kind).settings for kind in kinds(room)}
     known = {kind: settings for kind, settings in known.items() if not getattr(settings, "placeholder", False)}
     able = [kind for kind, settings in known.items() if set(capabilities) <= set(getattr(settings, "capabilities", ()))]
+    for special in {"joint", "offline"} - {*capabilities}:
+        able = [kind for kind in able if special not in getattr(known[kind].model_construct(), "capabilities", ())]
     return " or ".join(filter(None, (", ".join(able[:-1]), *able[-1:]))) or "another one"
 
 

@@ -33,6 +33,8 @@ class ObservationFacts:
     """what decides the shapes of networks: observations and actions, as text"""
     image: tuple[int, ...] | None = None
     """`(height, width, channels)` of an observed image"""
+    size: int = 0
+    """components that are observed, without an action mask"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class EnvironmentFacts:
     """(shape of an image before, after) -> agents, for images that are reduced in size"""
     unit_returns: bool = False
     """whether there are goals, and all returns are known to be between 0 and 1"""
+    episode_limit: int | None = None
+    """steps after which an episode is cut off; None: no limit, or an unknown one"""
 
     @property
     def has_goals(self) -> bool:
@@ -85,7 +89,7 @@ def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edge
     for agent, shape in described.reduced_images.items():
         reduced.setdefault((shape, tuple(described.layouts[agent].shape)), []).append(agent)
     unit_returns = space is not None and space.unit_returns
-    return EnvironmentFacts(goals, sights, is_single_player(settings), vectors, flattened, reduced, unit_returns)
+    return EnvironmentFacts(goals, sights, is_single_player(settings), vectors, flattened, reduced, unit_returns, described.episode_limit)
 
 
 def _sight(layout: Layout) -> ObservationFacts:
@@ -98,7 +102,7 @@ def _sight(layout: Layout) -> ObservationFacts:
     whole = grid is not None and grid.width > 0
     codes = layout.dtype == "u1"
     image = tuple(layout.shape) if codes and grid is None and len(layout.shape) == 3 else None
-    return ObservationFacts(codes, bounded, unbounded, grid is not None, whole, bool(layout.actions), _sizes(layout), image)
+    return ObservationFacts(codes, bounded, unbounded, grid is not None, whole, bool(layout.actions), _sizes(layout), image, seen)
 
 
 def _sizes(layout: Layout) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -143,7 +143,9 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
             suggestion = nearest(str(value), choices)
         phrases = list(dict.fromkeys(_phrase(error, value, choices, bool(path) and isinstance(path[-1], int)) for error in errors))
         text = f"{shown(value)} {', and '.join(phrases)}" if phrases[0].startswith(("is ", "has ", "breaks ")) else phrases[0]
-        if text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
+        if isinstance(value, dict) and (wrong := _wrong_keys(errors)):
+            text = f"{shown(value)} {wrong}"
+        elif text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
             right = nearest(value, kinds_here)
             text += f"; write {{kind: {right}}}" if right is not None else f'; its "kind" is one of {", ".join(kinds_here)}'
         elif kind == "string_type" and isinstance(value, int) and "edges" in path:
@@ -152,6 +154,16 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         result.broken.add(around)
     result.problems.append(Problem(str(place(tree, path, key=at_key)), format_path(path), text, suggestion))
     result.paths.append(path)
+
+
+def _wrong_keys(errors: Sequence[ErrorDetails]) -> str:
+    """What is wrong with the keys of a map that stands where a single value may stand too; "" where they are right."""
+    unknown, missing = ([str(one["loc"][-1]) for one in errors if one["type"] == kind] for kind in ("extra_forbidden", "missing"))
+    if not unknown and not missing:
+        return ""
+    text = " and ".join([*(f"has the unknown key {key}" for key in unknown), *(f"lacks the key {key}" for key in missing)])
+    cure = f"write {{{', '.join(f'{key}: ...' for key in missing)}}}, or a single value" if missing else f"leave out {', '.join(unknown)}"
+    return f"{text}; {cure}"
 
 
 def _elsewhere(path: Path, root: type[Settings]) -> str:

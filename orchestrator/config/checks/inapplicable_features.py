@@ -117,6 +117,7 @@ def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
         yield from _learner_defaults(subject, tree)
         yield from _world_models(subject, tree)
     yield from _default_groups(subject, tree)
+    yield from _joint_defaults(subject, tree)
 
 
 def _for_one_agent(subject: RuleContext) -> Iterator[Adjustment]:
@@ -137,15 +138,20 @@ def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
 
 
 def _learner_defaults(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
-    """Values of learners' fields that are not given, where returns are between 0 and 1, or where images are observed."""
+    """Values of learners' fields that are not given, where returns are between 0 and 1, where images are observed, or where short episodes
+    are cut off."""
+    facts, environment = subject.facts, subject.configuration.environment.id
     for name, top, settings in subject.agents:
-        sight, defaults = subject.facts.sights[name], dict(settings.learner.goal_defaults if subject.facts.unit_returns else {})
+        sight, defaults = facts.sights[name], dict(settings.learner.goal_defaults if facts.unit_returns else {})
         if sight.image is not None:
             defaults |= settings.learner.image_defaults(sight.image)
-        for key, value in defaults.items():
-            written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
+        limit = None if facts.unit_returns else facts.episode_limit
+        limited = {} if limit is None else dict(settings.learner.limit_defaults(limit))
+        for key, value in (defaults | limited).items():
+            path, written = (*top, "learner", key), any(find(tree, (*at, "learner", key)) is not None for at in (("agents",), top))
             if not written and _own(subject, top, "learner"):
-                yield Adjustment((*top, "learner", key), value, "", CHOSEN)
+                text = f"{value} was chosen: {environment} cuts episodes off after {limit} steps; name another one by {format_path(path)}"
+                yield Adjustment(path, value, text if key in limited else "", CHOSEN, "choice")
 
 
 def _default_copies(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
@@ -198,10 +204,21 @@ def _default_groups(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     consensus, path = subject.configuration.exchange.consensus, ("exchange", "consensus", "groups")
     if consensus is None or find(tree, path) is not None:
         return
-    there = {group for _, _, settings in subject.agents for group in groups_of(settings)}
+    there = {group for _, _, settings in subject.agents for group in groups_of(subject.configuration, settings)}
     kept = [group for group in consensus.groups if group in there]
     if kept and kept != consensus.groups:
         yield Adjustment(path, kept, "")
+
+
+def _joint_defaults(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    """Joint experience, and a complete graph for it, where a learner needs it and nothing is written about them."""
+    path: Path = ("exchange", "joint_experience")
+    if not any("joint" in settings.learner.capabilities for _, _, settings in subject.agents):
+        return
+    if find(tree, path) is None:
+        yield Adjustment(path, {}, "", CHOSEN)
+    if find(tree, ("network", "topology")) is None:
+        yield Adjustment(("network", "topology"), {"kind": "complete"}, "", CHOSEN)
 
 
 def _own(subject: RuleContext, top: Path, key: str) -> bool:

@@ -10,12 +10,14 @@ from orchestrator.config.checks.cross_checks import (
     RuleContext,
     agent_checked,
     components_of,
+    components_with_groups,
     findings,
     groups_of,
     kinds_with,
     meant,
     reads,
 )
+from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.yaml_tree import Path
 from protocols.topology.settings import UnfitTopology
 
@@ -44,10 +46,10 @@ def _groups(subject: RuleContext) -> Iterator[Finding]:
         if consensus.groups.index(group) != index:
             yield Finding(where, f"{group} is listed twice")
             continue
-        shapes = {name: _architecture(settings, group) for name, settings in agents.items()}
+        shapes = {name: _architecture(subject.configuration, settings, group) for name, settings in agents.items()}
         lacking = [name for name, shape in shapes.items() if not shape]
         if lacking:
-            have = ", ".join(groups_of(agents[lacking[0]]))
+            have = ", ".join(groups_of(subject.configuration, agents[lacking[0]]))
             subjects = "the agents have" if len(lacking) == len(agents) else f"{lacking[0]} has"
             cure = "; set agents.world_model or leave the group out" if group == "world_model" else ""
             yield Finding(where, f"{subjects} no parameters called {group} (but {have}){cure}")
@@ -72,9 +74,9 @@ def _equal_spaces(subject: RuleContext) -> Iterator[Finding]:
             return
 
 
-def _architecture(settings: AgentSettings, group: str) -> str:
+def _architecture(configuration: Configuration, settings: AgentSettings, group: str) -> str:
     """The fields that decide the shapes of a group's parameters, as text; "" where no component has the group."""
-    for component in components_of(settings).values():
+    for component in components_with_groups(configuration, settings):
         if group in component.groups:
             facts = (f"{key} {getattr(component, key)}" for key in component.architecture)
             return ", ".join([component.kind, *facts, f"history {settings.history}"])
@@ -173,21 +175,64 @@ def _devices(subject: RuleContext) -> Iterator[Finding]:
                 yield Finding(where, f"{text}; write cpu", None, "warning")
 
 
+@reads("agents", "exchange.hindsight", "exchange.experience")
+def _relative_returns(subject: RuleContext) -> Iterator[Finding]:
+    """Returns-to-go are those of the agent's own whole episodes, with the rewards that it was given."""
+    exchange, hindsight = subject.configuration.exchange, subject.configuration.exchange.hindsight
+    for _, top, settings in subject.agents:
+        if "relative_return" not in settings.learner.capabilities:
+            continue
+        text = f"learner {settings.learner.kind} needs the returns of whole episodes of its own"
+        model = settings.world_model
+        if model is not None and model.imagined_ratio > 0:
+            yield Finding((*top, "world_model", "imagined_ratio"), f"{text}, which imagined transitions have not; write 0")
+        if hindsight is not None and hindsight.share > 0:
+            where = ("exchange", "hindsight", "share")
+            yield Finding(where, f"{text}, which relabelled transitions have not; write 0 (traces are still exchanged), or hindsight: null")
+            hindsight = None  # once is enough
+        if exchange.experience is not None:
+            yield Finding(("exchange", "experience"), f"{text}, and received transitions are parts of episodes; write null")
+            break
+
+
 @reads("agents", "exchange.hindsight")
 def _rollouts(subject: RuleContext) -> Iterator[Finding]:
-    """Learners without a replay buffer cannot use imagined or relabelled transitions."""
+    """Learners without a replay buffer, and recurrent ones, cannot use imagined or relabelled transitions."""
     hindsight = subject.configuration.exchange.hindsight
     for _, top, settings in subject.agents:
-        if "replay" in settings.learner.capabilities:
+        recurrent = "recurrent" in settings.learner.capabilities
+        if "replay" in settings.learner.capabilities and not recurrent:
             continue
         kind, model = settings.learner.kind, settings.world_model
         if model is not None and model.imagined_ratio > 0:
-            text = f"learner {kind} uses real transitions only, each once; write 0, or choose a learner with a replay buffer"
-            yield Finding((*top, "world_model", "imagined_ratio"), text)
+            text, cure = f"learner {kind} uses real transitions only, each once", "choose a learner with a replay buffer"
+            if recurrent:
+                text, cure = f"recurrent learner {kind} uses whole sequences of real transitions only", "recurrent: null"
+            yield Finding((*top, "world_model", "imagined_ratio"), f"{text}; write 0, or {cure}")
         if hindsight is not None and hindsight.share > 0:
-            text = f"relabelled transitions are off the policy of learner {kind}; write 0 (traces are still exchanged), or hindsight: null"
-            yield Finding(("exchange", "hindsight", "share"), text)
+            text = f"relabelled transitions are off the policy of learner {kind}"
+            if recurrent:
+                text = f"single transitions are relabelled, and recurrent learner {kind} uses whole sequences"
+            yield Finding(("exchange", "hindsight", "share"), f"{text}; write 0 (traces are still exchanged), or hindsight: null")
             hindsight = None  # once is enough
+
+
+@reads("agents")
+def _sequences(subject: RuleContext) -> Iterator[Finding]:
+    """What recurrent learners cannot do with sequences of a replay buffer."""
+    for _, top, settings in subject.agents:
+        learner = settings.learner
+        if not {"replay", "recurrent"} <= set(learner.capabilities):
+            continue
+        if getattr(learner, "n_step", 1) > 1:
+            yield Finding((*top, "learner", "n_step"), "recurrent networks learn from each step of a sequence; write 1")
+        if getattr(learner, "prioritized_replay", None) is not None:
+            text = "single transitions are drawn by their priority, and recurrent networks need sequences; write null"
+            yield Finding((*top, "learner", "prioritized_replay"), text)
+        length, size = getattr(getattr(learner, "recurrent", None), "sequence", 1), getattr(learner, "batch_size", 1)
+        if length > size:
+            text = f"a batch of {size} transitions (batch_size) has no sequence of {length} steps; write {size} or less"
+            yield Finding((*top, "learner", "recurrent", "sequence"), text)
 
 
 @reads("environment", "agents", "exchange.experience", "network.topology")
@@ -200,6 +245,10 @@ def _experience(subject: RuleContext) -> Iterator[Finding]:
         if "replay" not in settings.learner.capabilities:
             text = f"{settings.learner.kind} of {name} uses its own transitions only, each once"
             yield Finding(where, f"{text}; write null, or choose learner {kinds_with('learner', 'replay')}")
+            break
+        if "recurrent" in settings.learner.capabilities:
+            text = f"recurrent learner {settings.learner.kind} of {name} uses sequences of its own episodes only"
+            yield Finding(where, f"{text}; write null, or agents.learner.recurrent: null")
             break
     if subject.playable and subject.facts.has_goals:
         text = f"rewards in {configuration.environment.id} depend on the goal that was pursued; write null"
@@ -235,6 +284,18 @@ def _rewards(subject: RuleContext) -> Iterator[Finding]:
                 yield Finding((*top, part), f"{text}; write null, or choose {kinds_with('learner', 'rollout')}")
 
 
+@reads("agents")
+def _replay_rewards(subject: RuleContext) -> Iterator[Finding]:
+    """Replay rewards change the batches of a replay buffer; some need the steps of all members."""
+    for _, top, settings in subject.agents:
+        if settings.replay_reward is None:
+            continue
+        needed = ("replay", *settings.replay_reward.capabilities)
+        if not set(needed) <= set(settings.learner.capabilities):
+            text = f"{settings.replay_reward.kind} needs a learner with {' and '.join(needed)}, which {settings.learner.kind} is not"
+            yield Finding((*top, "replay_reward"), f"{text}; write null, or choose {kinds_with('learner', *needed)}")
+
+
 @reads("environment", "agents", "network.topology")
 def _grids(subject: RuleContext) -> Iterator[Finding]:
     """Components that need the cells of a grid."""
@@ -248,6 +309,27 @@ def _grids(subject: RuleContext) -> Iterator[Finding]:
             yield Finding((*top, "curiosity"), text)
         if settings.learner.needs_grid and not sight.cells:
             yield Finding((*top, "learner", "network"), f"{environment} shows no grid of cells; write auto")
+
+
+@reads("environment", "agents", "network.topology")
+def _entities(subject: RuleContext) -> Iterator[Finding]:
+    """Descriptions of entities fit what is observed, and networks over entities have them described."""
+    for top, settings, sight in subject.observers:
+        if settings.entities is None:
+            if settings.learner.needs_entities:
+                text = "needs entities, and agents.entities describes none; describe them, or write auto"
+                yield Finding((*top, "learner", "network"), text)
+            continue
+        if not hasattr(settings.learner, "network"):
+            text = f"learner {settings.learner.kind} has no network over entities; write null, or learner: ppo"
+            yield Finding((*top, "entities"), text)
+        try:
+            settings.entity_components(sight.size)
+        except ValueError as error:
+            yield Finding((*top, "entities"), str(error))
+        for key, none in (("history", 1), ("frequencies", 0)):
+            if getattr(settings, key) != none:
+                yield Finding((*top, key), f"components that it adds belong to no entity (agents.entities); write {none}")
 
 
 @reads("environment", "agents", "network.topology", "launch")
@@ -308,12 +390,12 @@ def _negotiating_teachers(subject: RuleContext) -> Iterator[Finding]:
         if settings.teacher is None or "swappable_goals" not in settings.teacher.capabilities:
             text = f"{kind} exchanges goals that teachers propose, and {name} has no teacher that allows it"
             yield Finding(where, f"{text}; write null, or agents.teacher: {{kind: {kinds_with('teacher', 'swappable_goals')}}}")
-        if "values" not in learner.capabilities:
+        if "recurrent" in learner.capabilities:
+            text = f"{kind} compares the values of goals, which must not depend on a recurrent state; write null"
+            yield Finding((*top, "learner", "recurrent"), text)
+        elif "values" not in learner.capabilities:
             text = f"{kind} compares the values of goals, which {learner.kind} does not estimate"
             yield Finding((*top, "learner", "kind"), f"{text}; choose {kinds_with('learner', 'values')}")
-        elif learner.recurrent:
-            text = f"{kind} compares the values of goals, which must not depend on a recurrent state; write 0"
-            yield Finding((*top, "learner", "lstm_layers"), text)
     environment = configuration.environment
     if subject.playable and subject.facts.single_player:
         text = f"no agent could pursue another agent's goal: every copy of {environment.id} belongs to one agent"

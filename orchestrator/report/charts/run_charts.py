@@ -43,6 +43,14 @@ _BY_MODE = (
     ("aligned", "Alignment of goals", 1.0),
     ("length", "Episode length, steps", None),
 )
+_OF_ONE_AGENT = {
+    "Returns in the memories": {
+        "mi.superior.greatest": "superior, greatest", "mi.superior.least": "superior, least",
+        "mi.inferior.greatest": "inferior, greatest", "mi.inferior.least": "inferior, least",
+    },
+    "Bounds of mutual information": {"mi.low": "lower", "mi.up": "upper"},
+}  # fmt: skip
+"""panels of metrics of the first agent that has them, with the labels of their lines"""
 
 
 def draw(directory: Path) -> list[Path]:
@@ -85,6 +93,9 @@ def learning_panels(series: Series) -> list[CurvePanel]:
     panels.append(CurvePanel("Diversity of goals", [line("goals.pursued_entropy", "entropy of pursued ones"), mastered], 1.0))
     published = line("eval.aligned.specialization.published", "as published", sparse=True)
     panels.append(CurvePanel("Specialization", [line("eval.aligned.specialization", "evaluation, given", sparse=True), published], 1.0))
+    for title, names in _OF_ONE_AGENT.items():
+        agent = min((node for name in names for node in series.get(name, {})), key=natural, default="")
+        panels.append(CurvePanel(f"{title} of {agent}", [line(name, label, agent) for name, label in names.items()], None))
     return [panel for panel in panels if panel.drawn]
 
 

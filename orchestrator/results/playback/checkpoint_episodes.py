@@ -64,7 +64,7 @@ class CheckpointPlayback:
     """
 
     def __init__(self, source: CheckpointSource, greedy: bool, seed: int | None, pictures: bool) -> None:
-        configuration = source.configuration
+        configuration = source.played or source.configuration
         settings = configuration.environment.model_copy(update={"copies": 1, "supervisor": None})
         self.seed = configuration.seed if seed is None else seed
         self.agent = source.agent
@@ -75,7 +75,7 @@ class CheckpointPlayback:
             names = [self.agent]
         elif source.agent is not None:
             pairs = [pair for pair in pairs if source.agent in pair]
-        self.checkpoints = {name: source.checkpoint(name) for name in names}
+        self.checkpoints = {name: source.checkpoint(source.trained(name)) for name in names}
         self._environment = registry.create(registry.drawn(settings) if pictures else settings, names, pairs, self.seed)
         try:
             if pictures:
@@ -85,10 +85,12 @@ class CheckpointPlayback:
             import_module("torch").set_num_threads(1)  # one row at a time: more threads only wait for each other
             module, _, kind = PLAYER.partition(":")
             make = cast(Callable[..., PlaybackPolicy], getattr(import_module(module), kind))
-            plain = configuration.model_dump(mode="json")
-            self.players = {
-                name: make(name, plain, self._environment.layout(name), self.checkpoints[name], greedy, self.seed, party) for name in names
-            }
+            plain = source.configuration.model_dump(mode="json")
+            layouts = {name: self._environment.layout(name) for name in names}
+            self.players = {}
+            for name in names:
+                team = source.team_layouts(name, layouts)
+                self.players[name] = make(source.trained(name), plain, team, self.checkpoints[name], greedy, self.seed, party)
         except BaseException:
             self._environment.close()
             raise

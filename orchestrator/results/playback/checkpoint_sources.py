@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from orchestrator.config.checks.machine_resources import UNLIMITED
 from orchestrator.config.configuration import Configuration
+from orchestrator.config.loader import load
 from orchestrator.config.resolved_configuration import recorded
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import RunFiles
 from protocols.runtime.errors import ConfigurationError, UsageError
+from protocols.spaces.layout import Layout
 
 CHECKPOINTS = "checkpoints"
 _KINDS = (".json", ".safetensors")
@@ -27,6 +31,20 @@ class CheckpointSource:
     """the one that was asked for"""
     given: Path | None
     """a checkpoint of it that was named; the newest otherwise"""
+    played: Configuration | None = None
+    """the configuration of the environment and the number of agents that are played, where they are not those of the run"""
+
+    def trained(self, agent: str) -> str:
+        """The agent of the run by whose policy an agent acts: itself, or where more agents play than the run has, agent i mod n."""
+        names = self.configuration.agent_names()
+        return agent if agent in names else names[int(agent.rpartition("-")[2]) % len(names)]
+
+    def team_layouts(self, agent: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
+        """Layouts of the run's agents for the policy by which `agent` acts, from those of the agents that play: in the place of an agent
+        that does not play stands its own."""
+        own = self.trained(agent)
+        names = self.configuration.agent_names()
+        return {name: layouts[agent] if name == own else layouts.get(name, layouts[agent]) for name in names}
 
     def checkpoint(self, agent: str) -> Path:
         """The manifest of an agent's checkpoint. `UsageError` where it has none."""
@@ -40,8 +58,9 @@ class CheckpointSource:
         return newest
 
 
-def find(runs_dir: Path, what: str | None, agent: str | None) -> CheckpointSource:
-    """The run or checkpoint `what` (None: the newest run). `UsageError` for a path of another kind, or an agent that the run has not."""
+def find(runs_dir: Path, what: str | None, agent: str | None, overrides: Sequence[str] = ()) -> CheckpointSource:
+    """The run or checkpoint `what` (None: the newest run). `overrides` change the environment and the number of agents that are played.
+    `UsageError` for a path of another kind, or an agent that does not play."""
     path = Path(what) if what is not None else None
     given = None
     if path is not None and path.is_file():
@@ -59,10 +78,21 @@ def find(runs_dir: Path, what: str | None, agent: str | None) -> CheckpointSourc
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ConfigurationError(f"{directory / 'config.json'} is of another version: {place}: {first['msg']}") from None
-    names = configuration.agent_names()
+    played = _played(configuration, overrides) if overrides else None
+    names = (played or configuration).agent_names()
     if agent is not None and agent not in names:
         raise UsageError(f"--agent {agent}: the agents of {directory.name} are {names[0]}{f' to {names[-1]}' if names[1:] else ''}")
-    return CheckpointSource(directory, configuration, agent, given)
+    return CheckpointSource(directory, configuration, agent, given, played)
+
+
+def _played(configuration: Configuration, overrides: Sequence[str]) -> Configuration:
+    """The configuration of a run with another environment or number of agents; `UsageError` for overrides of other keys."""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key != "agents.count" and not key.startswith("environment."):
+            raise UsageError(f"test: {override} changes nothing that is played; write environment.KEY=VALUE or agents.count=N")
+    plain = configuration.model_dump(mode="json") | {"dataset": None, "init_from": None}
+    return load(plain, overrides, machine=UNLIMITED).configuration
 
 
 def _run(runs_dir: Path, what: str | None, path: Path | None) -> Path:

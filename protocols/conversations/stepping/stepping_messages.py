@@ -18,7 +18,10 @@ class Join(Message):
 
 class Joined(Message):
     """Environment server -> agent: its observations and actions in `copies` environment copies. Episodes with goals have `party`
-    members."""
+    members.
+
+    Frame: `layouts[bytes] u1` (JSON): the layout of each of `members`, in their order.
+    """
 
     copies: Annotated[int, Meta(ge=1, le=65536)]
     layout: Layout

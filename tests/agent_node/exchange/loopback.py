@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session.agent_session import AgentMetrics, AgentSession, PeerConversations
 from agent_node.session.session_context import AgentSpec
 from agent_node.settings.agent import AgentSettings

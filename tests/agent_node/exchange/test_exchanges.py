@@ -17,7 +17,8 @@ from agent_node.goals.goal_sources import UniformGoals
 from agent_node.goals.settings import UniformGoalSettings
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.learners.settings import DoubleDQNSettings
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.averaging.choco import ChocoAveraging
@@ -226,6 +227,30 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
         np.testing.assert_allclose(side.shared_arrays()["models"], Projection(SKETCH_SEED).sketch(now), rtol=1e-5)
     sides["agent-0"].consider(ProgressCounts(12, 0, 0, 0.0), 0.0)
     assert not sides["agent-0"].machine.open
+
+
+def test_averaging_moves_tables_of_conventions_and_training_goes_on_with_them() -> None:
+    games = [CoordinationGame(CoordinationGameSettings(messages=5), 3) for _ in range(2)]
+    games[0].update([(0, 1, 1.0), (2, 4, 0.5)])
+    before = np.stack([game.table.copy() for game in games])
+    settings = ConsensusSettings(mode="mh", groups=["convention"], every=Period(episodes=10))
+    sides = {
+        name: ParameterAveraging(settings, FixedNeighbourhood({peer: 0.5}), [game])
+        for game, name, peer in zip(games, "ab", "ba", strict=True)
+    }
+    for episodes in (0, 10):
+        for side in sides.values():
+            side.consider(ProgressCounts(0, episodes, 0, 0.0), 0.0)
+    deliver({name: side.machine for name, side in sides.items()})
+    for side in sides.values():
+        side.apply()
+    for game in games:
+        np.testing.assert_allclose(game.table, before.mean(axis=0), rtol=1e-6)
+    random = np.random.default_rng(0)
+    assert games[1].follow(games[0].lead(0, random, greedy=True), random, greedy=True) == 0
+    games[1].load_state_dict(games[0].state_dict())
+    games[1].update([(1, 0, 1.0)])
+    assert games[1].parameter_groups()["convention"][0].numpy().tolist() == games[1].table.tolist(), "one memory"
 
 
 def run_free(n: int, seconds: float, loss: float = 0.0) -> tuple[np.ndarray, list[dict[int, np.ndarray]]]:

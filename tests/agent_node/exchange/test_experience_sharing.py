@@ -11,11 +11,11 @@ import pytest
 from agent_node.exchange.experience_sharing import ExperienceSharing
 from agent_node.exchange.settings import ExperienceSettings
 from agent_node.learners.settings import PPOSettings, SACSettings
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.roles import IMPORTED_REPLAY
-from agent_node.session.training import BatchSampler
+from agent_node.session.transition_batches import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import FixedNeighbourhood

@@ -18,8 +18,9 @@ from agent_node.goals.settings import JointLearningProgressSettings
 from agent_node.learners.discrete_sac import DiscreteSAC
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings
+from agent_node.memory.episode import Episode
 from agent_node.memory.goal_relabelling import agreed_goal
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import GOAL_NEGOTIATION, HINDSIGHT, NEGOTIATION, REPLAY
 from agent_node.settings.agent import AgentSettings

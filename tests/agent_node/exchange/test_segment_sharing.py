@@ -16,10 +16,11 @@ from agent_node.exchange.settings import HindsightSettings, SegmentSettings
 from agent_node.goals.settings import UniformGoalSettings
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.learners.settings import DoubleDQNSettings
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import HINDSIGHT, IMPORTED_REPLAY, REPLAY
-from agent_node.session.training import BatchSampler
+from agent_node.session.transition_batches import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.conversation import Send

@@ -32,7 +32,7 @@ def learner(kind: str, **changes: Any) -> Learner:
         return DiscreteSAC(DiscreteSACSettings(hidden=[16], exploration=0.5, exploration_hold=(2, 4), **changes), SPEC, ROWS, 0)
     if kind == "ppo":
         return PPO(PPOSettings(hidden=[16], epochs=2, kl_coef=0.1, **changes), SPEC, ROWS, 0)
-    return IMPALA(IMPALASettings(hidden=[16], lstm_layers=int(kind == "impala_lstm"), **changes), SPEC, ROWS, 0)
+    return IMPALA(IMPALASettings(hidden=[16], recurrent={"cell": "lstm"} if kind == "impala_lstm" else None, **changes), SPEC, ROWS, 0)
 
 
 def observations(random: np.random.Generator, *shape: int) -> np.ndarray:

@@ -40,7 +40,9 @@ LEARNERS = {
     "td3": ({"random_steps": 0, "policy_delay": 1}, CONTINUOUS),
     "ppo": ({"minibatch_size": 16, "epochs": 2}, DISCRETE),
     "impala": ({"steps": 4}, DISCRETE),
-    "impala, continuous": ({"steps": 4, "lstm_layers": 1}, CONTINUOUS),
+    "impala, continuous": ({"steps": 4, "recurrent": {"cell": "lstm"}}, CONTINUOUS),
+    "double_dqn, recurrent": ({"recurrent": {"sequence": 5, "burn_in": 3}}, DISCRETE),
+    "ppo, recurrent": ({"minibatch_size": 16, "epochs": 2, "recurrent": {"sequence": 4}}, DISCRETE),
     "ppo, continuous": ({"minibatch_size": 16, "epochs": 2}, CONTINUOUS),
 }
 GP = {"bounds": [[-1, 1]], "features": 32, "learning_starts": 100}
@@ -71,15 +73,15 @@ def model(name: str, device: str) -> WorldModel:
 
 
 def batch(name: str, seed: int) -> Batch:
-    """Transitions for this learner; for `ppo` and `impala` a rollout of 8 steps of 4 copies."""
+    """Transitions for this learner; for `ppo` and `impala` a rollout of 8 steps of 4 copies, and for other recurrent ones as many."""
     rollout, policy_spec = name.startswith(("ppo", "impala")), LEARNERS[name][1]
-    shape = (8, 4) if rollout else (32,)
+    shape = (8, 4) if rollout or "recurrent" in LEARNERS[name][0] else (32,)
     random = np.random.default_rng(seed)
 
     def floats(*size: int) -> torch.Tensor:
         return torch.from_numpy(random.standard_normal((*shape, *size)).astype(np.float32))
 
-    memory = {"memory": floats(32)} if "lstm_layers" in LEARNERS[name][0] else {}
+    memory = {"memory": floats(32)} if "recurrent" in LEARNERS[name][0] else {}
     action = np.stack([random.integers(0, n, shape) for n in (3, 2)], axis=-1) if policy_spec.actions else random.uniform(0, 1, (*shape, 2))
     return Batch(
         floats(3), floats(2), torch.from_numpy(action if policy_spec.actions else action.astype(np.float32)), floats(), floats(3),

@@ -5,16 +5,11 @@ import pytest
 import torch
 
 from agent_node.contracts import PolicySpec
+from agent_node.learners.library.encoders import CellEmbedding, GridConvolutions, GridEncoder, TeacherNetwork
 from agent_node.learners.library.flat_networks import TanhMLP
-from agent_node.learners.library.network_architectures import (
-    ActorCriticNetwork,
-    CellEmbedding,
-    GridConvolutions,
-    GridEncoder,
-    TeacherNetwork,
-    encoder_of,
-    network_of,
-)
+from agent_node.learners.library.network_architectures import encoder_of, network_of
+from agent_node.learners.library.recurrent_networks import ActorCriticNetwork
+from agent_node.learners.network_settings import RecurrentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.grid_space import AGENT, GridPart, Grids
 from tests.agent_node.grid_worlds import KEY, features, grid, layout, number, observation, policy_spec, random_observations
@@ -32,10 +27,10 @@ def test_sizes_are_the_published_ones() -> None:
     part = GridPart(0, 7, 7)
     teacher = TeacherNetwork(part, generator())
     assert parameters(teacher) == 81 + (10 * 16 + 16 * 16 + 16 * 16 + 16 * 1) * 9 + 16 + 16 + 16 + 1 + 50 == 6372
-    student = ActorCriticNetwork("auto", policy_spec(49, width=7, height=7), [256, 256], 0, 7, generator())
+    student = ActorCriticNetwork("auto", policy_spec(49, width=7, height=7), [256, 256], None, 7, generator())
     convolutions = 11 * 32 * 9 + 4 * 32 * 32 * 9 + 5 * 32
     assert parameters(student) == 81 + convolutions + 41 * 256 + 257 * 256 + 257 * 8 == 118_617
-    alone = ActorCriticNetwork("auto", policy_spec(0, width=7, height=7), [256, 256], 0, 7, generator())
+    alone = ActorCriticNetwork("auto", policy_spec(0, width=7, height=7), [256, 256], None, 7, generator())
     assert parameters(student) - parameters(alone) == 32 * 9, "one channel more for the goal's plane"
 
 
@@ -160,9 +155,9 @@ def test_learners_choose_by_what_is_seen() -> None:
 
 def test_initial_layers_are_orthogonal_and_drawn_from_the_generator_alone() -> None:
     torch.manual_seed(1)
-    one = ActorCriticNetwork("auto", policy_spec(20), [256, 256], 1, 7, generator(3))
+    one = ActorCriticNetwork("auto", policy_spec(20), [256, 256], RecurrentSettings(cell="lstm"), 7, generator(3))
     torch.manual_seed(2)
-    other = ActorCriticNetwork("auto", policy_spec(20), [256, 256], 1, 7, generator(3))
+    other = ActorCriticNetwork("auto", policy_spec(20), [256, 256], RecurrentSettings(cell="lstm"), 7, generator(3))
     for first, second in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(first, second)
     weight = one.trunk.linear.layers[1].weight

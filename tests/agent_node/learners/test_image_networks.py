@@ -10,14 +10,10 @@ from torch.nn import functional
 
 from agent_node.contracts import PolicySpec
 from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.library.encoders import ImageEncoder
 from agent_node.learners.library.flat_networks import StackedMLP
-from agent_node.learners.library.network_architectures import (
-    ActorCriticNetwork,
-    EncodedNetwork,
-    ImageEncoder,
-    encoder_of,
-    network_of,
-)
+from agent_node.learners.library.network_architectures import EncodedNetwork, encoder_of, network_of
+from agent_node.learners.library.recurrent_networks import ActorCriticNetwork
 from agent_node.learners.sac import SAC
 from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings, IMPALASettings, PPOSettings, SACSettings, TD3Settings
 from murmuration.testing import check_learner
@@ -42,7 +38,7 @@ def test_sizes_are_the_published_ones() -> None:
     nature = network_of("cnn", spec(84, 84, 4), [512], 18, generator(), 1.0)
     convolutions = 32 * (8 * 8 * 4 + 1) + 64 * (4 * 4 * 32 + 1) + 64 * (3 * 3 * 64 + 1)
     assert parameters(nature) == convolutions + (3136 + 1) * 512 + 513 * 18 == 1_693_362
-    residual = ActorCriticNetwork("impala_cnn", spec(72, 96, 3), [256], 0, 9, generator())
+    residual = ActorCriticNetwork("impala_cnn", spec(72, 96, 3), [256], None, 9, generator())
     layers = sum(9 * inputs * outputs + outputs + 4 * (9 * outputs**2 + outputs) for inputs, outputs in ((3, 16), (16, 32), (32, 32)))
     assert parameters(residual) == layers + (9 * 12 * 32 + 1) * 256 + 257 * 10
 

@@ -13,7 +13,7 @@ from agent_node.learners.library.optimisers import RMSProp, remaining
 from agent_node.learners.settings import IMPALASettings, RMSPropSettings
 from agent_node.memory.rollout_buffer import RolloutBuffer
 from agent_node.session.observation_features import Features
-from agent_node.session.training import goal_encodings, rollout_batch
+from agent_node.session.transition_batches import goal_encodings, rollout_batch
 from tests.agent_node.grid_worlds import DONE, FIRST, MEMBER, features, layout, policy_spec, random_observations, rollout
 
 GOALS = 20
@@ -21,6 +21,10 @@ GOALS = 20
 
 def learner(seed: int = 0, copies: int = 4, **changes: Any) -> IMPALA:
     return IMPALA(IMPALASettings(**({"hidden": [16]} | changes)), policy_spec(GOALS), copies, seed)
+
+
+def layers(number: int) -> dict[str, Any] | None:
+    return {"cell": "lstm", "layers": number} if number else None
 
 
 def test_rmsprop_is_the_published_one() -> None:
@@ -114,7 +118,7 @@ def student_width() -> int:
 def test_the_learner_asks_with_the_goal_and_the_state_of_the_moment(memory: int) -> None:
     """With equal weights it finds the probabilities with which the actor chose, also right after a goal has changed, after an episode has
     ended, and in a rollout that begins in the midst of one."""
-    student = learner(lstm_layers=memory, copies=6)
+    student = learner(recurrent=layers(memory), copies=6)
     given = play(student, 12, 6)
     assert given.first is not None and given.next_goal is not None
     own = given.weight > 0
@@ -141,7 +145,7 @@ def test_the_value_after_the_last_step_is_asked_with_the_goal_that_is_in_force_t
 
 
 def test_recurrent_states_are_kept_by_row_and_cleared_at_an_episode_s_start() -> None:
-    student = learner(lstm_layers=1)
+    student = learner(recurrent={"cell": "lstm"})
     seen, goals = features(random_observations(4)), np.zeros((4, GOALS), np.float32)
     rows, none = np.arange(4), np.zeros(4, bool)
 
@@ -215,11 +219,11 @@ def test_it_learns_to_balance_a_pole() -> None:
 
 @pytest.mark.parametrize("memory", [0, 1])
 def test_what_was_learnt_outlives_a_restart(memory: int) -> None:
-    student = learner(lstm_layers=memory, momentum=0.5, decay_steps=10**6)
+    student = learner(recurrent=layers(memory), momentum=0.5, decay_steps=10**6)
     student.learn(play(student, 6, 4))
-    other = learner(seed=9, lstm_layers=memory, momentum=0.5, decay_steps=10**6)
+    other = learner(seed=9, recurrent=layers(memory), momentum=0.5, decay_steps=10**6)
     other.load_state_dict(student.state_dict())
-    given = play(learner(lstm_layers=memory), 6, 4, seed=3)
+    given = play(learner(recurrent=layers(memory)), 6, 4, seed=3)
     assert student.learn(given) == other.learn(given)
     assert torch.equal(student.vector, other.vector) and other.updates == student.updates
     with pytest.raises(ValueError, match="frames is missing"):

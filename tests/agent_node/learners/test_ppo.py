@@ -201,7 +201,7 @@ def test_normalised_values_have_the_moments_of_the_targets() -> None:
 
 def test_the_entropy_counts_where_actions_are_discrete_by_default() -> None:
     continuous = PolicySpec((2,), 3, (), (-1.0,), (1.0,))
-    assert learner().entropy_coef == 0.02
+    assert learner().entropy_coef == 0.01
     assert PPO(PPOSettings(hidden=[8]), continuous, 4, 0).entropy_coef == 0.0
     assert PPO(PPOSettings(hidden=[8], entropy_coef=0.1), continuous, 4, 0).entropy_coef == 0.1
 

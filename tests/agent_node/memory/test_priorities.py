@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from agent_node.learners.settings import DoubleDQNSettings
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.memory.settings import PrioritizedReplaySettings
 from agent_node.memory.sum_tree import SumTree
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import LEARNER, REPLAY
-from agent_node.session.training import BatchSampler, create_trainer
+from agent_node.session.training import create_trainer
+from agent_node.session.transition_batches import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.runtime.telemetry import TimeShares

@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.feature_sets import FeatureSets

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from agent_node.exchange.settings import Strategy
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.spaces.discrete_goals import DiscreteGoals
 from protocols.spaces.goal_space import GoalSpace

@@ -10,12 +10,13 @@ import pytest
 from agent_node.exchange.settings import CoordinationGameSettings, HindsightSettings
 from agent_node.goals.settings import BanditGoalSettings, GoalSourceSettings, LearningProgressSettings
 from agent_node.learners.settings import DoubleDQNSettings
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.roles import GOAL_SOURCE, NEGOTIATION, REPLAY
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
+from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
 
@@ -85,3 +86,14 @@ def test_the_goal_of_every_partner_may_be_relabelled_with() -> None:
         assert set(sample.goal[sample.relabelled].tolist()) == expected
         last = sample.relabelled & sample.terminated.astype(bool)
         assert last.any() == bool(expected) and (sample.reward[last] == 0.5).all()
+
+
+def test_the_learner_sees_the_entities_that_the_settings_describe() -> None:
+    given = {"learner": {"kind": "ppo"}, "goals": None, "entities": [{"name": "own", "size": 1}, {"name": "others", "count": 2, "size": 2}]}
+    layout = Layout(shape=[8], actions=[3], mask=True)
+    built = AgentComponents(AgentSettings.model_validate(given), ExchangeSettings(), layout, 2, "agent-0", 0)
+    (group,) = built.policy_spec.entities
+    assert group.name == "others" and group.components == ((1, 2), (3, 4)), "without the action mask"
+    given["entities"] = [{"name": "own", "size": 1}, {"name": "others", "count": 2, "size": 3}]
+    with pytest.raises(ConfigurationError, match=r"agents\.entities: the parts have 7 components, and 5 are observed"):
+        AgentComponents(AgentSettings.model_validate(given), ExchangeSettings(), layout, 2, "agent-0", 0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session.acting import EpisodeRecorder
 from agent_node.session.observation_features import Features
 from protocols.conversations.stepping.stepping_messages import Flag

@@ -12,7 +12,8 @@ from agent_node.session.acting import Actor
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.reward_composition import RewardComposition
 from agent_node.session.roles import REWARDS, ROLLOUT, TEACHER
-from agent_node.session.training import create_trainer, rollout_batch
+from agent_node.session.training import create_trainer
+from agent_node.session.transition_batches import rollout_batch
 from agent_node.settings.agent import AgentSettings, ShapingSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.stepping.stepping_messages import Flag

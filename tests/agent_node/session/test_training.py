@@ -6,12 +6,14 @@ from math import isfinite
 
 import numpy as np
 import pytest
+import torch
 
+from agent_node.contracts import Batch, ReplayReward
 from agent_node.learners.settings import DoubleDQNSettings, LearnerSettings, PPOSettings
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.memory.settings import BufferSettings
 from agent_node.session.agent_components import AgentComponents
-from agent_node.session.roles import LEARNER, REPLAY, ROLLOUT, WORLD_MODEL
+from agent_node.session.roles import LEARNER, REPLAY, REPLAY_REWARD, ROLLOUT, WORLD_MODEL
 from agent_node.session.training import Trainer, create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
@@ -144,3 +146,35 @@ def test_a_policy_without_entropy_is_warned_of_unless_returns_improve(scale: flo
     trainer.tick()
     assert (trainer.take_metrics()["learner.entropy"] < 0.01) == (scale > 1)
     assert [warning.code for warning in trainer.take_warnings()] == ["learner.entropy"] * warns
+
+
+class FixedBonus(ReplayReward):
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def bonus(self, batch: Batch) -> torch.Tensor:
+        return torch.full_like(batch.reward, self.value)
+
+
+def test_replay_rewards_are_added_when_batches_are_drawn() -> None:
+    """A bonus of 0 changes nothing, bit for bit; one of 1 moves the values, and the buffer keeps the environment's rewards."""
+
+    def learnt(bonus: float | None) -> tuple[torch.Tensor, float]:
+        learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=50, replay_ratio=1.0, discount=0.5, value_range=None)
+        settings = AgentSettings(learner=learner, buffer=BufferSettings(transitions=1000), goals=None)
+        components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
+        if bonus is not None:
+            components.add(REPLAY_REWARD.name, FixedBonus(bonus))
+        observation = np.random.default_rng(0).standard_normal((61, 2)).astype(np.float32)
+        components[REPLAY].add(Episode(0, observation, np.zeros((60, 1), np.int32), np.zeros(60, np.float32), False))
+        trainer = create_trainer(components, TimeShares())
+        for _ in range(200):
+            trainer.tick()
+        sample = components[REPLAY].sample(32, np.random.default_rng(0))
+        assert not sample.reward.any()
+        parameters = torch.cat([tensor.flatten().double() for tensor in components[LEARNER].state_dict().values()])
+        return parameters, trainer.take_metrics()["learner.target"]
+
+    plain, none, one = learnt(None), learnt(0.0), learnt(1.0)
+    assert torch.equal(plain[0], none[0])
+    assert one[1] > plain[1] + 1

@@ -7,9 +7,10 @@ import torch
 from agent_node.contracts import PolicySpec
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.learners.settings import DoubleDQNSettings
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features, wrap
-from agent_node.session.training import goal_encodings, make_batch
+from agent_node.session.transition_batches import goal_encodings, make_batch
 from agent_node.world_models.ensemble import Ensemble, Normalizer
 from agent_node.world_models.imagination.imagination import PooledImagination, reach_probability
 from agent_node.world_models.settings import EnsembleSettings

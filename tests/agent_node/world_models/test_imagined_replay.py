@@ -10,7 +10,8 @@ import torch
 from agent_node.contracts import Array, ModelData, Predict, Prediction
 from agent_node.learners.sac import SAC
 from agent_node.learners.settings import SACSettings
-from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.world_models.imagination.imagination import ImaginedReplay
 from agent_node.world_models.imagination.optimism import Bonus, Hallucination, Optimism, Thompson

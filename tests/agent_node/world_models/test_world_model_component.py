@@ -7,10 +7,11 @@ import pytest
 
 from agent_node.contracts import Batch
 from agent_node.learners.settings import SACSettings
-from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.episode import Episode
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.roles import WORLD_MODEL
-from agent_node.session.training import BatchSampler, create_trainer
+from agent_node.session.training import create_trainer
+from agent_node.session.transition_batches import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.settings import (

@@ -333,3 +333,15 @@ def test_pictures_need_the_render_mode() -> None:
     drawn.reset(0)
     assert drawn.render(0).ndim == 3
     drawn.close()
+
+
+@pytest.mark.parametrize(("name", "agents"), [("pistonball_v6", 20), ("cooperative_pong_v6", 2)])
+def test_observed_images_are_drawn_by_default(name: str, agents: int) -> None:
+    names = tuple(f"agent-{number}" for number in range(agents))
+    drawn = create(EnvironmentSettings(id=f"pettingzoo.butterfly:{name}", copies=1), names)
+    try:
+        drawn.reset(0)
+        seen = [np.stack([one.observation for one in drawn.step({}).agents.values()]) for _ in range(20)]
+        assert any(not np.array_equal(one, seen[0]) for one in seen)
+    finally:
+        drawn.close()

@@ -159,3 +159,18 @@ def test_an_evaluation_can_be_concluded_with_the_episodes_that_have_ended() -> N
     counters.to_begin()
     counters.conclude()
     assert counters.evaluation() == {} and counters.newest == CompletedEvaluation(0, 0, 3)
+
+
+def test_updates_from_a_dataset_count_as_steps_while_nothing_is_played() -> None:
+    counters = EpisodeCounters(None, 100, by_steps=True)
+    idle, evaluated = outcome([-1, -1], [0, 0], [0, 0]), int(Flag.MEMBER | Flag.EVALUATION)
+    playing = outcome([4, -1], [evaluated, 0], [evaluated, 0])
+    counters.stepped(idle, idle, BOTH, 10)
+    counters.stepped(idle, playing, BOTH, 10)
+    assert counters.steps == 20
+    counters.stepped(playing, playing, BOTH, 10)
+    counters.stepped(playing, idle, BOTH, 10)
+    assert counters.steps == 20 and not counters.evaluation_due()
+    for _ in range(8):
+        counters.stepped(idle, idle, BOTH, 10)
+    assert counters.steps == 100 and counters.evaluation_due()

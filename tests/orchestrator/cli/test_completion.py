@@ -53,7 +53,7 @@ def test_keys_are_those_of_the_components_that_the_file_chooses(home: Path) -> N
 
 
 def test_values_after_the_sign(home: Path) -> None:
-    assert completed(home, "up", MAIN, "agents.learner.kind=d") == ["agents.learner.kind=discrete_sac", "agents.learner.kind=double_dqn"]
+    assert completed(home, "up", MAIN, "agents.learner.kind=im") == ["agents.learner.kind=impala"]
     assert completed(home, "up", MAIN, "clock", "=", "w") == ["wall"], "bash splits words at ="
     assert completed(home, "up", MAIN, "evaluation.aligned=") == ["evaluation.aligned=true", "evaluation.aligned=false"]
 

@@ -264,3 +264,20 @@ def test_a_damaged_checkpoint_is_not_played_and_not_touched(runs: Path, play: Pl
     half.write_bytes(b"its agent is writing the next one")
     code, text = play(run, fails=True)
     assert code == ExitCode.RESOURCES and "SHA-256" in text and half.exists()
+
+
+def test_another_number_of_agents_and_another_environment(runs: Path, play: Play) -> None:
+    """Policies for three agents with observations of constant size act for five; agents 3 and 4 as agents 0 and 1."""
+    sizes = "environment.options={N: 3, num_agent_neighbors: 2, num_landmark_neighbors: 3, max_cycles: 6}"
+    spread = REPOSITORY / "configs" / "environments" / "particles_spread.yaml"
+    make_run(runs / "three", spread, "environment.id=mpe2:simple_spread_v3", sizes, "environment.copies=2")
+    more = ("agents.count=5", "environment.options.N=5", "environment.options.max_cycles=9")
+    told = play("three", *more, "-n", 2, "--json")
+    assert [len(episode["members"]) for episode in told["episodes"]] == [5, 5] and told["episodes"][0]["length"] == 9
+    files = {agent: Path(one["file"]).parents[1].name for agent, one in told["checkpoints"].items()}
+    assert files == {"agent-0": "agent-0", "agent-1": "agent-1", "agent-2": "agent-2", "agent-3": "agent-0", "agent-4": "agent-1"}
+    assert [episode["length"] for episode in play("three", "-n", 1, "--json")["episodes"]] == [6]
+    code, text = play("three", "agents.learner.hidden=[3]", fails=True)
+    assert code == ExitCode.USAGE and "write environment.KEY=VALUE or agents.count=N" in text
+    code, text = play("three", "environment.options.num_agent_neighbors=1", fails=True)
+    assert code == ExitCode.RESOURCES and "does not fit" in text

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 START = "version: 2\nuntil: {time: 10s}\n"
 PLACE = "environment: {id: landmarks}\n"
+LEARNERS = "auto, bc, cql, dbr, discrete_bcq, discrete_bear"
+"""the first kinds of the list"""
 NEGOTIATED = "  negotiation: {kind: coordination_game}\n"
 
 
@@ -47,6 +49,11 @@ CASES = [
         "goals by the traces of partners, without traces",
         START + PLACE + "agents: {goals: {kind: «joint_learning_progress}}\nexchange: {hindsight: null}\n",
         M("agents.goals.kind", "learns from the traces of partners after an episode, and exchange.hindsight is null"),
+    ),
+    _case(
+        "relabelled and received transitions, and a learner that needs returns of whole episodes",
+        START + PLACE + "agents: {count: 2, learner: {kind: dbr}}\nexchange: {hindsight: {share: «0.5}}\n",
+        M("exchange.hindsight.share", "learner dbr needs the returns of whole episodes of its own, which relabelled transitions have not"),
     ),
     _case(
         "partner corrections, and a learner without probabilities",
@@ -241,7 +248,7 @@ CASES = [
         START
         + PLACE
         + "agents:\n  learner: {kind: «double_dqm, «learning_rat: 0.1}\n  world_model: {kind: «gaussian}\n  goals: {kind: «uniforn}\n",
-        M("agents.learner.kind", '"double_dqm" is not one of auto, discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
+        M("agents.learner.kind", f'"double_dqm" is not one of {LEARNERS}', "double_dqn"),
         M("agents.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.world_model.kind", '"gaussian" is not one of ensemble'),
         M("agents.goals.kind", '"uniforn" is not one of bandit, joint_learning_progress, learning_progress, uniform', "uniform"),
@@ -249,7 +256,7 @@ CASES = [
     _case(
         "component without a kind, and one that is no map",
         START + PLACE + "agents:\n  learner: «{learning_rate: 0.1}\n  world_model: «ensemble\n",
-        M("agents.learner", 'the key "kind" is missing; it is one of auto, discrete_sac, double_dqn, impala, ppo, sac'),
+        M("agents.learner", f'the key "kind" is missing; it is one of {LEARNERS}'),
         M("agents.world_model", '"ensemble" is not a map of keys; write {kind: ensemble}'),
     ),
     _case(
@@ -369,7 +376,11 @@ CASES = [
         M("agents.overrides.agent-7", '"agent-7" does not exist (agents.count is 4)'),
         M("agents.overrides.agent-2.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.overrides.agent-2.learner.discount", "2 is more than 1"),
-        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of auto, discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
+        M(
+            "agents.overrides.agent-1.learner.kind",
+            f'"dqn" is not one of {LEARNERS}',
+            "double_dqn",
+        ),
     ),
     _case(
         "groups that no component has",
@@ -383,13 +394,13 @@ CASES = [
         START + PLACE + "agents: {overrides: {agent-2: {learner: {hidden: [64]}}}}\nexchange: {consensus: {groups: [«critic]}}\n",
         M(
             "exchange.consensus.groups[0]",
-            "critic of agent-2 (double_dqn, hidden [64], network auto, dueling False, history 1) and agent-0",
+            "critic of agent-2 (double_dqn, hidden [64], network auto, recurrent_layers none, dueling False, history 1) and agent-0",
         ),
     ),
     _case(
         "agents whose spaces differ",
         START
-        + "environment: {id: mpe2:simple_speaker_listener_v4}\nagents: {count: 2, learner: {kind: double_dqn}}\n"
+        + "environment: {id: mpe2:simple_speaker_listener_v4}\nagents: {count: 2, learner: {kind: double_dqn, discount: 0.9}}\n"
         + "exchange: {consensus: «{groups: [critic]}}\n",
         M(
             "exchange.consensus",
@@ -402,6 +413,47 @@ CASES = [
         START + PLACE + "agents: {goals: «null}\nnetwork: {bind: «0.0.0.0}\n",
         M("agents.goals", "landmarks has 6 goals, and no goal source chooses among them; write goals: {kind: uniform}"),
         M("network.bind", "write network.advertise too"),
+    ),
+    _case(
+        "layers of a former key",
+        START + PLACE + "agents: {learner: {kind: impala, «lstm_layers: 1}}\n",
+        M("agents.learner.lstm_layers", "is replaced by `recurrent`: write recurrent: {cell: lstm, layers: N} for N layers"),
+    ),
+    _case(
+        "single transitions for a recurrent learner",
+        START + PLACE + "agents: {learner: {kind: double_dqn, recurrent: {}}, world_model: {kind: ensemble, imagined_ratio: «0.5}}\n"
+        "exchange: {hindsight: {share: «0.5}}\n",
+        M("agents.world_model.imagined_ratio", "whole sequences of real transitions only; write 0, or recurrent: null"),
+        M("exchange.hindsight.share", "write 0 (traces are still exchanged), or hindsight: null"),
+    ),
+    _case(
+        "entities that are not there",
+        START + "environment: {id: 'mpe2:simple_spread_v3', options: {N: 4}}\n"
+        "agents:\n  goals: null\n  learner: {kind: ppo, discount: 0.9}\n  history: «2\n"
+        "  entities: «[{name: own, size: 4}, {name: landmarks, count: 4, size: 2}]\n"
+        "  overrides: {agent-1: {history: 1, entities: null, learner: {discount: 0.9, network: «entities}}}\n"
+        "exchange: {hindsight: null, negotiation: null}\n",
+        M("agents.history", "components that it adds belong to no entity (agents.entities); write 1"),
+        M("agents.entities", "the parts have 12 components, and 24 are observed; correct size and count, or write null"),
+        M("agents.overrides.agent-1.learner.network", "agents.entities describes none; describe them, or write auto"),
+    ),
+    _case(
+        "batches without a sequence",
+        START
+        + PLACE
+        + "agents: {learner: {kind: double_dqn, batch_size: 8, n_step: «3, prioritized_replay: «{}, recurrent: {sequence: «9}}}\n"
+        "exchange: {hindsight: null}\n",
+        M("agents.learner.n_step", "recurrent networks learn from each step of a sequence; write 1"),
+        M("agents.learner.prioritized_replay", "recurrent networks need sequences; write null"),
+        M("agents.learner.recurrent.sequence", "a batch of 8 transitions (batch_size) has no sequence of 9 steps; write 8 or less"),
+    ),
+    _case(
+        "transitions of others for a recurrent learner",
+        START
+        + "environment: {id: 'mpe2:simple_spread_v3', options: {N: 4}}\n"
+        + "agents: {goals: null, learner: {kind: double_dqn, discount: 0.9, recurrent: {}}}\n"
+        "exchange: {hindsight: null, negotiation: null, experience: «{}}\n",
+        M("exchange.experience", "sequences of its own episodes only; write null, or agents.learner.recurrent: null"),
     ),
     _case(
         "a key that is replaced by one with another meaning",
@@ -549,8 +601,13 @@ CASES = [
         M("agents.curiosity", "counts visits of a grid, and landmarks shows none"),
     ),
     _case(
+        "a wrong key where a number may stand",
+        START + PLACE + "evaluation: {every: «{step: 100}}\n",
+        M("evaluation.every", '{"step": 100} has the unknown key step and lacks the key steps; write {steps: ...}, or a single value'),
+    ),
+    _case(
         "images that are not observed",
-        START + "environment: {id: 'mpe2:simple_spread_v3'}\nagents: {count: 3, learner: {kind: ppo, network: «cnn}}\n",
+        START + "environment: {id: 'mpe2:simple_spread_v3'}\nagents: {count: 3, learner: {kind: ppo, discount: 0.9, network: «cnn}}\n",
         M("agents.learner.network", "mpe2:simple_spread_v3 shows no images; write auto"),
     ),
     _case(
@@ -592,9 +649,9 @@ CASES = [
     _case(
         "teachers that are to negotiate, each in a world of its own",
         START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\n"
-        "agents: {goals: null, learner: {kind: impala, lstm_layers: «1}, teacher: {kind: amigo}}\n"
+        "agents: {goals: null, learner: {kind: impala, recurrent: «{}}, teacher: {kind: amigo}}\n"
         "exchange: {negotiation: «{kind: contract_net}, hindsight: null}\n",
-        M("agents.learner.lstm_layers", "must not depend on a recurrent state; write 0"),
+        M("agents.learner.recurrent", "must not depend on a recurrent state; write null"),
         M("exchange.negotiation", "write environment.options.players: all, or null"),
     ),
     _case(
@@ -602,6 +659,11 @@ CASES = [
         START + PLACE + "agents: {learner: {kind: double_dqn}, curiosity: «{kind: rnd}, shaping: «{}}\n",
         M("agents.curiosity", "which learner double_dqn does not use; write null, or choose impala or ppo"),
         M("agents.shaping", "changes the rewards of rollouts"),
+    ),
+    _case(
+        "a replay reward that needs the steps of all members",
+        START + PLACE + "agents: {learner: {kind: double_dqn}, replay_reward: «{kind: mutual_information}}\n",
+        M("agents.replay_reward", "mutual_information needs a learner with replay and joint, which double_dqn is not; write null"),
     ),
     _case(
         "a difficulty rule that does not exist",

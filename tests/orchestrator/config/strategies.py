@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from agent_node.exchange.settings import ConsensusSettings, HindsightSettings
+from agent_node.exchange.settings import ConsensusSettings, HindsightSettings, JointExperienceSettings
 from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.settings import GPSettings
 from env_server.settings import EnvironmentSettings, WrapperSettings
@@ -80,6 +80,8 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
         optional["components"] = st.just([])  # third parties register them
     if model is ConsensusSettings:
         optional["options"] = st.just({})
+    if model is JointExperienceSettings:  # snapshots are sent more often than they are withdrawn
+        optional["snapshot_every"], optional["max_policy_age"] = st.integers(1, 200), st.integers(200, 100_000_000)
     if model is GPSettings:
         optional["features"] = st.integers(1, 2048).map(lambda half: 2 * half)
     if model is HindsightSettings:

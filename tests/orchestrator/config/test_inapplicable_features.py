@@ -218,8 +218,48 @@ def test_targets_are_clamped_by_default_where_goals_pay_once_and_at_most_1(
     text = f"environment: {environment}\nagents: {{count: {count}, learner: {{kind: double_dqn}}}}\n"
     loaded = load(write(text), machine=LARGE)
     assert loaded.configuration.agents.learner.model_dump()["value_range"] == expected
-    assert loaded.warnings == []
+    assert [problem for problem in loaded.warnings if problem.severity != "choice"] == []
     if expected:
         assert loaded.origins["agents.learner.value_range"] == "default for this environment"
     given = load(write(text), ["agents.learner.value_range=[0, 2]"], machine=LARGE)
     assert given.configuration.agents.learner.model_dump()["value_range"] == (0.0, 2.0)
+
+
+def chosen_discount(loaded: Loaded) -> tuple[float, list[str]]:
+    """The discount, and the notices of its choice."""
+    lines = [one.message for one in loaded.warnings if one.path == "agents.learner.discount" and one.severity == "choice"]
+    return loaded.configuration.agents.learner.discount, lines
+
+
+@pytest.mark.parametrize(
+    ("text", "discount"),
+    [
+        ("environment: {id: 'mpe2:simple_spread_v3'}\nagents: {count: 3}\n", 0.96),
+        ("environment: {id: 'mpe2:simple_spread_v3', options: {max_cycles: 10}}\nagents: {count: 3}\n", 0.9),
+        ("environment: {id: 'particles:simple_spread', options: {horizon: 50}}\nagents: {count: 3}\n", 0.98),
+        ("environment: {id: 'gymnasium:Pendulum-v1', options: {max_episode_steps: 30}}\nagents: {count: 1}\n", 0.9667),
+        ("environment: {id: 'particles:two_basins', options: {horizon: 1}}\nagents: {count: 2, learner: sac}\n", 0.0),
+    ],
+)
+def test_the_discount_of_short_episodes(write: Write, text: str, discount: float) -> None:
+    loaded = load(write(text), machine=LARGE)
+    value, lines = chosen_discount(loaded)
+    assert value == discount
+    assert len(lines) == 1
+    assert f"{discount} was chosen" in lines[0]
+    given, none = chosen_discount(load(write(text), ["agents.learner.gamma=0.97"], machine=LARGE, strict=True))
+    assert (given, none) == (0.97, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "environment: {id: 'gymnasium:CartPole-v1'}\nagents: {count: 1}\n",
+        "environment: {id: reward_collection}\nagents: {count: 2}\n",
+        "environment: {id: 'pettingzoo.classic:tictactoe_v3'}\nagents: {count: 2}\n",
+        f"environment: {{id: 'mpe2:simple_spread_v3', goals: {{of: '{OCCUPIED}', count: 3}}}}\nagents: {{count: 3}}\n",
+    ],
+)
+def test_the_usual_discount_of_long_episodes_those_without_a_limit_and_goals(write: Write, text: str) -> None:
+    value, lines = chosen_discount(load(write(text), machine=LARGE))
+    assert (value, lines) == (0.99, [])

@@ -38,7 +38,7 @@ def write(tmp_path: Path) -> Write:
         (PENDULUM, "count: 1", "sac"),
         (PENDULUM, "count: 1, learner: {kind: auto, clip: 0.1}", "ppo"),
         (PENDULUM, "count: 1, learner: auto, shaping: {}", "ppo"),
-        (SPREAD, "count: 3, learner: auto", "ppo"),
+        (SPREAD, "count: 3, learner: {kind: auto, discount: 0.9}", "ppo"),
         ("{id: landmarks}", "learner: auto", "double_dqn"),
         ("{id: reward_collection}", "learner: auto", "sac"),
     ],
@@ -70,7 +70,7 @@ def test_names_stand_for_learners(write: Write) -> None:
     path = write(f"environment: {SPREAD}\nagents: {{count: 3, learner: discrete_sac, overrides: {{agent-1: {{learner: ppo}}}}}}\n")
     configuration = load(path, machine=LARGE).configuration
     assert configuration.agents.learner.kind == "discrete_sac"
-    assert configuration.agents.overrides == {"agent-1": {"learner": {"kind": "ppo"}}}
+    assert configuration.agents.overrides == {"agent-1": {"learner": {"kind": "ppo", "discount": 0.96}}}
     given = load(path, ["agents.learner=ppo", "agents.learner.clip=0.1"], machine=LARGE).configuration.agents.learner
     assert (given.kind, given.model_dump()["clip"]) == ("ppo", 0.1)
 

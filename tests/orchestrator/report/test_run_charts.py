@@ -185,6 +185,21 @@ def test_a_run_is_drawn_from_its_directory(tmp_path: Path) -> None:
     assert draw(run) and not list((run / "plots").glob(".*")), "again, and nothing is left beside"
 
 
+def test_memories_and_bounds_of_the_first_agent_are_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "night")
+    for agent in ("agent-10", "agent-2"):
+        rows = [
+            {"t": float(k), "step": 100 * k, "episode": 9, "name": name, "value": k / 4}
+            for k in range(3)
+            for name in ("mi.superior.least", "mi.low")
+        ]
+        (run / "nodes" / agent / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    draw(run)
+    learning = words((run / "plots" / "learning.svg").read_text())
+    assert {"Returns in the memories of agent-2", "superior, least", "Bounds of mutual information of agent-2", "lower"} <= {*learning}
+    assert "superior, greatest" not in learning
+
+
 def test_damaged_checkpoints_and_other_parts_are_left_out(tmp_path: Path) -> None:
     run = make_run(tmp_path / "night")
     (run / "nodes" / "agent-0" / "checkpoints" / "000000000007.safetensors").write_bytes(b"torn")

@@ -14,6 +14,7 @@ from protocols.runtime.suggestions import hint, nearest, suggestions
         ("rign", ["ring", "star"], "ring"),
         ("RING", ["ring", "star"], "ring"),
         ("sac", ["double_dqn", "discrete_sac"], "discrete_sac"),
+        ("dqn", ["vdn", "double_dqn"], "double_dqn"),
         ("zzz", ["ring", "star"], None),
         ("ri", ["spring_like_thing"], None),
     ],

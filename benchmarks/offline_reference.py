@@ -1,0 +1,323 @@
+"""Learners from stored data on cooperative navigation: data of three agents, evaluation with three, five and ten, without learning there.
+
+    python benchmarks/offline_reference.py run    # all rows, 5 seeds; may be interrupted
+    python benchmarks/offline_reference.py run --rows bc dbr --seeds 1 --data mixed
+
+World: `particles:simple_spread`, discrete actions, rewards of mpe2. An agent observes 18 numbers with any number of agents: velocity,
+position, the three nearest landmarks and the two nearest other agents, relative to it in the order of their distances, and four zeros.
+Data: 400 episodes of 25 steps, drawn anew for each seed.
+
+    mixed      one third each: the scripted policy `cover` with 5 % and with 50 % of uniform actions, and uniform actions alone
+    poisoned   90 % the scripted policy `leave`, 10 % `cover` with 50 % of uniform actions
+
+Forms: `pooled`, one learner with the data of all three agents; `shards`, three learners, each with one agent's data, that start equal and
+average their parameter groups every 50 updates by synchronous gossip with weights 1/3, and are evaluated together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Learner
+from agent_node.learners.settings import ReplaySettings
+from agent_node.memory.episode import Episode
+from agent_node.memory.replay_buffer import ReplayBuffer
+from agent_node.session.observation_features import Features
+from agent_node.session.transition_batches import goal_encodings, make_batch
+from agent_node.settings.builtin_components import register_builtin_components
+from env_server.environments.particles.particle_world import UNIT_FORCES
+from env_server.environments.particles.scripted_policies import POLICIES
+from env_server.environments.particles.settings import SpreadOptions
+from env_server.environments.particles.spread_world import SpreadWorld
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.synchronous_gossip import SynchronousAveraging
+from protocols.runtime.component_registry import component, create
+from protocols.spaces.layout import Layout
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "offline_reference.csv"
+STEPS, EPISODES, MEMBERS, CHOICES = 25, 400, 3, 5
+LANDMARKS, OTHERS = 3, 2
+"""nearest landmarks and other agents that are observed"""
+UPDATES, BATCH, AVERAGED_EVERY, EVALUATED = 4000, 256, 50, 200
+COMMON = {"hidden": [128, 128], "learning_rate": 3e-4, "tau": 5e-3, "discount": 0.95, "batch_size": BATCH}
+CONSTANT = {"temperature": 0.01, "learn_temperature": False}
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bc": ("bc", {}),
+    "iql": ("double_dqn", {}),
+    "sac": ("discrete_sac", CONSTANT),
+    "cql": ("discrete_cql", {}),
+    "bcq": ("discrete_bcq", {}),
+    "brac_v_kl": ("discrete_brac", {"penalty": "value"}),
+    "brac_p_kl": ("discrete_brac", {}),
+    "brac_p_mmd": ("discrete_brac", {"divergence": "mmd"}),
+    "bear_support_max": ("discrete_bear", {"kernel_width": 10.0, "max_discrepancy": 0.05, "backup": "support_max"}),
+    "bear": ("discrete_bear", {}),
+    "dbr": ("dbr", {"divergence_coef": 1.0}),
+    "dbr_0.3": ("dbr", {}),
+    "dbr_decile_0.3": ("dbr", {"better_share": 0.1}),
+}
+"""learner and settings of each row"""
+PUBLISHED: dict[str, dict[str, tuple[float | None, ...]]] = {
+    "mixed": {
+        "bc": (-15.1, -20.0, -31.1), "iql": (-17.4, -24.3, -39.3), "sac": (-18.0, -23.8, -37.2), "cql": (-15.3, -21.4, -34.0),
+        "bcq": (-14.5, -19.2, -30.7), "brac_v_kl": (-15.2, -20.1, -31.2), "brac_p_kl": (-15.0, -20.4, -31.1),
+        "brac_p_mmd": (-15.6, -20.6, -31.1), "bear_support_max": (-18.2, -25.0, -39.4), "bear": (-15.0, -20.5, -31.8),
+        "dbr": (-13.9, -19.5, -31.2), "dbr_0.3": (-14.0, None, -31.3),
+    },
+    "poisoned": {
+        "bc": (-77.4, None, -156.0), "bcq": (-50.2, None, -68.1), "brac_v_kl": (-24.5, None, -41.6), "cql": (-24.4, None, -44.2),
+        "iql": (-21.4, None, -37.9), "dbr": (-27.4, None, -42.2), "dbr_0.3": (-21.4, None, -37.8), "dbr_decile_0.3": (-21.0, None, -37.4),
+    },
+}  # fmt: skip
+"""reference values of returns with 3, 5 and 10 agents: another implementation with 3 seeds (mixed) and 2 (poisoned), and other data"""
+COUNTS = (3, 5, 10)
+
+Floats = NDArray[np.float64]
+Choices = NDArray[np.int64]
+Policy = Callable[[SpreadWorld, list[NDArray[np.float32]], np.random.Generator], Choices]
+"""joint choices `[N, K]` from the world, the agents' observations, N arrays `[K, 18]`, and random numbers"""
+
+
+# --- world and scripted policies ----------------------------------------------------------------------------------------------------
+
+
+def observations(world: SpreadWorld, agents: int) -> list[NDArray[np.float32]]:
+    """N arrays `[K, 18]`."""
+    seen = []
+    for whole in world.observe():
+        landmarks = _nearest(whole[:, 4 : 4 + 2 * agents], LANDMARKS)
+        others = _nearest(whole[:, 4 + 2 * agents : 2 + 4 * agents], OTHERS)
+        seen.append(np.concatenate([whole[:, :4], landmarks, others, np.zeros((len(whole), 2 * OTHERS))], axis=1, dtype=np.float32))
+    return seen
+
+
+def _nearest(relative: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """`[K, 2 count]`: the `count` nearest of the points `relative[K, 2 n]`, the nearest first."""
+    points = relative.reshape(len(relative), -1, 2)
+    order = np.argsort(np.linalg.norm(points, axis=2), axis=1, kind="stable")[:, :count]
+    nearest: NDArray[np.float32] = np.take_along_axis(points, order[:, :, None], axis=1).reshape(len(relative), -1)
+    return nearest
+
+
+def scripted(name: str, random_share: float) -> Policy:
+    """A scripted policy of the environment by its name, with this share of uniform actions."""
+    act = POLICIES["simple_spread"][name]
+
+    def policy(world: SpreadWorld, seen: list[NDArray[np.float32]], random: np.random.Generator) -> Choices:
+        chosen = np.stack([act("", layout, own)[:, 0] for layout, own in zip(world.layouts, world.observe(), strict=True)])
+        joint: Choices = np.where(random.random(chosen.shape) < random_share, random.integers(0, CHOICES, chosen.shape), chosen)
+        return joint
+
+    return policy
+
+
+UNIFORM = scripted("cover", 1.0)
+
+
+def play(policy: Policy, agents: int, copies: int, seed: int) -> tuple[Floats, list[Any], Choices, Floats]:
+    """One episode in each of the copies: mean return per agent `[K]`, observations `[T + 1]` of N arrays `[K, 18]`, joint choices
+    `[T, N, K]`, rewards `[T, N, K]`."""
+    random = np.random.default_rng(seed)
+    world = SpreadWorld(SpreadOptions(), agents, copies)
+    for copy in range(copies):
+        world.begin(copy, random)
+    seen, chosen, rewards = [observations(world, agents)], [], []
+    for _ in range(STEPS):
+        joint = policy(world, seen[-1], random)
+        chosen.append(joint)
+        rewards.append(world.step(UNIT_FORCES[joint].transpose(0, 2, 1).astype(np.float64)).copy())
+        seen.append(observations(world, agents))
+    earned = np.stack(rewards)
+    return earned.sum(axis=0).mean(axis=0), seen, np.stack(chosen), earned
+
+
+MIXTURES: dict[str, list[tuple[Policy, float]]] = {
+    "mixed": [(scripted("cover", 0.05), 1 / 3), (scripted("cover", 0.5), 1 / 3), (UNIFORM, 1 / 3)],
+    "poisoned": [(scripted("leave", 0.0), 0.9), (scripted("cover", 0.5), 0.1)],
+}
+
+
+def shards(data: str, seed: int) -> list[list[Episode]]:
+    """By agent its episodes, numbered alike."""
+    found: list[list[Episode]] = [[] for _ in range(MEMBERS)]
+    bounds = np.round(np.cumsum([0.0] + [share for _, share in MIXTURES[data]]) * EPISODES).astype(int)
+    for (policy, _), first, last in zip(MIXTURES[data], bounds[:-1], bounds[1:], strict=True):
+        _, seen, chosen, rewards = play(policy, MEMBERS, int(last - first), 1000 * seed + int(first))
+        for agent in range(MEMBERS):
+            observed = np.stack([step[agent] for step in seen], axis=1)
+            for copy in range(last - first):
+                action = chosen[:, agent, copy, None].astype(np.int32)
+                reward = rewards[:, agent, copy].astype(np.float32)
+                found[agent].append(Episode(int(first) + copy, observed[copy], action, reward, terminated=False))
+    return found
+
+
+# --- training -----------------------------------------------------------------------------------------------------------------------
+
+LAYOUT = Layout(shape=[4 + 2 * LANDMARKS + 4 * OTHERS], actions=[CHOICES])
+FEATURES = Features(LAYOUT, history=1)
+
+
+class Member:
+    """A learner with its data. `seed`: of its batches and its exploration; `initial`: of its first parameters."""
+
+    def __init__(self, settings: ReplaySettings, data: Sequence[Episode], seed: int, initial: int) -> None:
+        self.learner: Learner = create("learner", settings)(settings, FEATURES.policy_spec(0), 1, seed, initial)
+        discount = settings.discount if "relative_return" in settings.capabilities else None
+        self._buffer = ReplayBuffer(sum(episode.steps + 1 for episode in data), FEATURES, returns_discount=discount)
+        for number, episode in enumerate(data):
+            episode.number = number
+            self._buffer.add(episode)
+        self._random = np.random.default_rng(seed)
+        self._encodings = goal_encodings(None)
+        self._size = settings.batch_size
+
+    def update(self) -> dict[str, float]:
+        """One update from a batch of its own data."""
+        return self.learner.learn(make_batch([self._buffer.sample(self._size, self._random)], [False], FEATURES, self._encodings))
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All averaged parameters."""
+        return [tensor for group in self.learner.parameter_groups().values() for tensor in group]
+
+
+class Gossip:
+    """Synchronous averaging of all parameter groups between the members, each a neighbour of all others."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._members = {f"agent-{number}": member for number, member in enumerate(members)}
+        size = sum(tensor.numel() for tensor in members[0].tensors)
+        weight = 1 / len(members)
+        self._machines = {
+            name: SynchronousAveraging(FixedNeighbourhood({other: weight for other in self._members if other != name}), "all", size)
+            for name in self._members
+        }
+
+    def round(self, number: int) -> None:
+        """One round: vectors are sent, and each member moves to the mean."""
+        for name, machine in self._machines.items():
+            vector = torch.cat([tensor.flatten() for tensor in self._members[name].tensors]).numpy()
+            machine.begin(number, vector, float(number))
+        sends = [(name, send) for name, machine in self._machines.items() for send in machine.outgoing()]
+        for name, send in sends:
+            self._machines[send.dst].receive(name, send.message, send.arrays, float(number))
+        for name, machine in self._machines.items():
+            (closed,) = machine.events()
+            self._move(self._members[name], closed.delta)
+
+    @staticmethod
+    def _move(member: Member, delta: Floats) -> None:
+        start = 0
+        for tensor in member.tensors:
+            tensor += torch.from_numpy(delta[start : start + tensor.numel()]).view_as(tensor)
+            start += tensor.numel()
+        member.learner.averaged()
+
+
+def trained(row: str, data: str, form: str, seed: int) -> list[Learner]:
+    """The learners after all updates: one, or one for each agent."""
+    kind, changes = ROWS[row]
+    accepted = component("learner", kind).settings
+    settings = cast(ReplaySettings, accepted(**(COMMON | changes)))
+    parts = shards(data, seed)
+    if form == "pooled":
+        parts = [[episode for part in parts for episode in part]]
+    members = [Member(settings, part, 100 * seed + number, seed) for number, part in enumerate(parts)]
+    gossip = Gossip(members) if len(members) > 1 else None
+    for number in range(1, UPDATES + 1):
+        for member in members:
+            member.update()
+        if gossip is not None and number % AVERAGED_EVERY == 0:
+            gossip.round(number // AVERAGED_EVERY)
+    return [member.learner for member in members]
+
+
+def evaluated(learners: Sequence[Learner], agents: int) -> float:
+    """Mean return per agent of 200 episodes, the same ones for all rows; agent i acts by learner i modulo their number."""
+
+    def policy(world: SpreadWorld, seen: list[NDArray[np.float32]], random: np.random.Generator) -> Choices:
+        acted = []
+        for number, own in enumerate(seen):
+            features = FEATURES.encode(own[:, None])
+            goals = np.zeros((len(own), 0), np.float32)
+            acted.append(learners[number % len(learners)].act(features, goals, None, np.zeros(len(own), bool), False).actions[:, 0])
+        return np.stack(acted).astype(np.int64)
+
+    return float(play(policy, agents, EVALUATED, 123_456 + agents)[0].mean())
+
+
+def run(rows: Sequence[str], datas: Sequence[str], forms: Sequence[str], seeds: int) -> None:
+    """Every run that is not in the csv, which grows by a line after each."""
+    for seed, form, data, row in _missing(rows, datas, forms, seeds):
+        start = time.process_time()
+        learners = trained(row, data, form, seed)
+        spent = time.process_time() - start
+        returns = [evaluated(learners, count) for count in COUNTS]
+        new = not RESULTS.exists()
+        with RESULTS.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["data", "form", "row", "seed", *(f"n{count}" for count in COUNTS), "cpu_seconds"])
+            writer.writerow([data, form, row, seed, *(f"{value:.3f}" for value in returns), f"{spent:.1f}"])
+        print(data, form, row, seed, *(f"{value:.1f}" for value in returns), f"{spent:.1f} s", flush=True)
+
+
+def _results() -> list[dict[str, str]]:
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _missing(rows: Sequence[str], datas: Sequence[str], forms: Sequence[str], seeds: int) -> Iterator[tuple[int, str, str, str]]:
+    there = {(int(one["seed"]), one["form"], one["data"], one["row"]) for one in _results()}
+    for seed in range(seeds):
+        for form in forms:
+            for data in datas:
+                for row in rows:
+                    wanted = row in PUBLISHED[data] or row == "dbr_decile_0.3"
+                    if wanted and (seed, form, data, row) not in there:
+                        yield seed, form, data, row
+
+
+def scripted_returns() -> None:
+    """Print the returns of the scripted policies with 3, 5 and 10 agents."""
+    policies = {
+        "5 % random": scripted("cover", 0.05),
+        "50 % random": scripted("cover", 0.5),
+        "random": UNIFORM,
+        "fleeing": scripted("leave", 0.0),
+    }
+    for name, policy in policies.items():
+        print(name, *(f"{play(policy, count, 1000, 7)[0].mean():.1f}" for count in COUNTS))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "scripted"))
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--data", nargs="+", choices=list(MIXTURES), default=list(MIXTURES))
+    parser.add_argument("--form", nargs="+", choices=("pooled", "shards"), default=("pooled", "shards"))
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    register_builtin_components()
+    if given.command == "scripted":
+        scripted_returns()
+    else:
+        run(given.rows, given.data, given.form, given.seeds)
+
+
+if __name__ == "__main__":
+    main()

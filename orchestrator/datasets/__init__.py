@@ -1,0 +1,1 @@
+"""Datasets: recording episodes of policies, and files of other formats."""
