@@ -46,7 +46,7 @@ class Rollout:
 
 
 class RolloutBuffer(Component):
-    """Collects `steps` ticks of training in `copies` copies: at every tick `add`, then `acted`; `take` returns a rollout once it is complete.
+    """Collects `steps` ticks of training in `copies` copies: at every tick `add`, then `acted`; `take` returns a complete rollout.
 
     `late`: what a step was worth may become known one tick after what followed it (`amend`); rollouts then wait for that tick. That is not
     supported where agents take turns.
@@ -58,7 +58,8 @@ class RolloutBuffer(Component):
         self.steps, self.copies = steps, copies
         self._longest = longest = LONGEST * steps
         self._features = np.zeros((longest + 1, copies, features), np.float32)
-        self._goal: Array = np.full((longest + 1, copies, *goal_shape), np.nan if goal_shape else -1, np.float32 if goal_shape else np.int64)
+        goals, none = (longest + 1, copies, *goal_shape), np.nan if goal_shape else -1
+        self._goal: Array = np.full(goals, none, np.float32 if goal_shape else np.int64)
         self._action = np.zeros((longest, copies, action_size), np.int32 if discrete else np.float32)
         self._reward = np.zeros((longest, copies), np.float32)
         self._terminated = np.zeros((longest, copies), np.float32)
