@@ -65,7 +65,7 @@ EXPERIMENTS = (
     task(
         "doorkey",
         ours(f"PPO ({DEFAULT})", "doorkey", 60_000),
-        ours("PPO, rollouts of 32 ticks", "doorkey", 60_000, "agents.learner.kind=ppo", "agents.learner.steps=32"),
+        ours("PPO, rollouts of 128 ticks", "doorkey", 60_000, "agents.learner.kind=ppo", "agents.learner.steps=128"),
         peer(ZOO.format("PPO"), 60_000, "sb3", "ppo", "MiniGrid-DoorKey-5x5-v0"),
         form=".2f",
     ),
@@ -87,7 +87,8 @@ EXPERIMENTS = (
 STEPS = {(experiment.name, method.name): method.steps for experiment in EXPERIMENTS for method in experiment.methods}
 COLOURS = {
     f"PPO ({DEFAULT})": "#d1372c", f"SAC ({DEFAULT})": "#d1372c", "double DQN": "#8c6bb1",
-    "PPO, rollouts of 32 ticks": "#2e8b57", "PPO, discount 0.99": "#b8a11a", "PPO, centralised critic": "#2e8b57", "PPO, entity sets": "#8c6bb1",
+    "PPO, rollouts of 128 ticks": "#2e8b57", "PPO, discount 0.99": "#b8a11a",
+    "PPO, centralised critic": "#2e8b57", "PPO, entity sets": "#8c6bb1",
     ZOO.format("PPO"): "#1f6fb4", ZOO.format("SAC"): "#1f6fb4", PLAIN.format("PPO"): "#5fb0d0",
     ZOO.format("DQN"): "#555555", "plain independent PPO": "#1f6fb4",
 }  # fmt: skip

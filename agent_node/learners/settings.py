@@ -67,8 +67,8 @@ class LearnerSettings(ComponentSettings):
         """Least height and width in pixels of the image that the network needs; 0: it needs no image."""
         return 0
 
-    def image_defaults(self, image: Sequence[int]) -> Mapping[str, Any]:
-        """Fields that take these values where they are not given and an image `(height, width, channels)` is observed."""
+    def observation_defaults(self, grid: bool, image: Sequence[int] | None) -> Mapping[str, Any]:
+        """Fields that take these values where they are not given and a grid or an image `(height, width, channels)` is observed."""
         return {}
 
     def limit_defaults(self, steps: int) -> Mapping[str, Any]:
@@ -106,9 +106,9 @@ class NetworkSettings(LearnerSettings):
         """36 for `cnn`, 1 for `impala_cnn`, else 0."""
         return {"cnn": LEAST_SIDE, "impala_cnn": 1}.get(self.network, 0)
 
-    def image_defaults(self, image: Sequence[int]) -> Mapping[str, Any]:
-        """The published width of the layer behind the convolutions, and a step size for them; none for `mlp`."""
-        widths = {"cnn": [512], "impala_cnn": [256]}.get(network_for(self.network, False, image))
+    def observation_defaults(self, grid: bool, image: Sequence[int] | None) -> Mapping[str, Any]:
+        """For convolutions over an image the published width of the layer behind them, and a step size; else none."""
+        widths = {"cnn": [512], "impala_cnn": [256]}.get(network_for(self.network, grid, image))
         return {} if widths is None else {"hidden": widths, "learning_rate": self.image_learning_rate}
 
 
@@ -382,6 +382,11 @@ class PPOSettings(RecurrentNetworkSettings, RolloutSettings):
     """own training steps within which the step size falls to 0, linearly; null: it stays"""
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
+
+    def observation_defaults(self, grid: bool, image: Sequence[int] | None) -> Mapping[str, Any]:
+        """As for others; for convolutions over a grid rollouts of 32 step messages, with which it learns from fewer of them."""
+        chosen = {"steps": 32} if network_for(self.network, grid, image) == "grid" else {}
+        return {**super().observation_defaults(grid, image), **chosen}
 
     def active_capabilities(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """With a centralised critic "joint", and no values of single observations."""

@@ -138,13 +138,12 @@ def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
 
 
 def _learner_defaults(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
-    """Values of learners' fields that are not given, where returns are between 0 and 1, where images are observed, or where short episodes
-    are cut off."""
+    """Values of learners' fields that are not given, where returns are between 0 and 1, where grids or images are observed, or where
+    short episodes are cut off."""
     facts, environment = subject.facts, subject.configuration.environment.id
     for name, top, settings in subject.agents:
         sight, defaults = facts.sights[name], dict(settings.learner.goal_defaults if facts.unit_returns else {})
-        if sight.image is not None:
-            defaults |= settings.learner.image_defaults(sight.image)
+        defaults |= settings.learner.observation_defaults(sight.cells, sight.image)
         limit = None if facts.unit_returns else facts.episode_limit
         limited = {} if limit is None else dict(settings.learner.limit_defaults(limit))
         for key, value in (defaults | limited).items():
