@@ -71,7 +71,6 @@ EXPERIMENTS = (
     task(
         "simple_spread",
         ours(f"PPO ({DEFAULT})", "simple_spread", 400_000),
-        ours("PPO, no averaging", "simple_spread", 400_000, "exchange.consensus=null"),
         ours("PPO, discount 0.99", "simple_spread", 400_000, "agents.learner.kind=ppo", "agents.learner.discount=0.99"),
         ours("PPO, centralised critic", "simple_spread_mappo", 400_000),
         ours("PPO, entity sets", "simple_spread_entities", 400_000),
@@ -86,7 +85,7 @@ EXPERIMENTS = (
 )
 STEPS = {(experiment.name, method.name): method.steps for experiment in EXPERIMENTS for method in experiment.methods}
 COLOURS = {
-    f"PPO ({DEFAULT})": "#d1372c", f"SAC ({DEFAULT})": "#d1372c", "double DQN": "#8c6bb1", "PPO, no averaging": "#e6830b",
+    f"PPO ({DEFAULT})": "#d1372c", f"SAC ({DEFAULT})": "#d1372c", "double DQN": "#8c6bb1",
     "PPO, discount 0.99": "#b8a11a", "PPO, centralised critic": "#2e8b57", "PPO, entity sets": "#8c6bb1",
     ZOO.format("PPO"): "#1f6fb4", ZOO.format("SAC"): "#1f6fb4", PLAIN.format("PPO"): "#5fb0d0",
     ZOO.format("DQN"): "#555555", "plain independent PPO": "#1f6fb4",

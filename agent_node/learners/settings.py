@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -172,8 +173,13 @@ class RolloutSettings(LearnerSettings):
     """Learners that take each transition once, in order, soon after it happened."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("rollout",)
-    steps: Annotated[int, Field(ge=1, le=100_000)] = 128
-    """step messages in one rollout; with K copies it holds up to K times as many transitions"""
+    steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """step messages in one rollout; with K copies it holds up to K times as many transitions; while copies are evaluated it goes on until
+    it has as many as without; null: 512 / K, at least 32"""
+
+    def rollout_steps(self, copies: int) -> int:
+        """Step messages in one rollout of so many environment copies."""
+        return self.steps or max(32, math.ceil(512 / copies))
 
 
 class RMSPropSettings(Settings):

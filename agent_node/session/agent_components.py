@@ -212,7 +212,7 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
         if "replay" in capabilities:
             yield JOINT_REPLAY, JointReplay(settings.buffer.transitions, agent.team.specs, agent.team.own)
         else:
-            yield JOINT_ROLLOUTS, JointRollouts(cast(RolloutSettings, learner).steps * agent.copies, agent.team.own)
+            yield JOINT_ROLLOUTS, JointRollouts(cast(RolloutSettings, learner).rollout_steps(agent.copies) * agent.copies, agent.team.own)
     elif "replay" in capabilities or model is not None:
         held_out, priorities = model.held_out if model else 0.0, getattr(learner, "prioritized_replay", None)
         discount = learner.discount if "relative_return" in capabilities else None
@@ -221,7 +221,7 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
         else:
             yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, held_out, agent.partners, priorities, discount)
     if "rollout" in capabilities and agent.team is None:
-        steps, shape = cast(RolloutSettings, learner).steps, () if space is None else space.goal_shape
+        steps, shape = cast(RolloutSettings, learner).rollout_steps(agent.copies), () if space is None else space.goal_shape
         late = teacher is not None
         yield ROLLOUT, RolloutBuffer(steps, agent.copies, features.width, features.action_size, features.discrete, late, shape)
     if (curiosity := settings.curiosity) is not None:

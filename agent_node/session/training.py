@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from agent_node.contracts import AdditiveWorldModel, Batch
-from agent_node.learners.settings import ReplaySettings, RolloutSettings
+from agent_node.learners.settings import ReplaySettings
 from agent_node.memory.joint_replay import JointReplay
 from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.roles import JOINT_REPLAY, JOINT_ROLLOUTS, LEARNER, REPLAY, REPLAY_REWARD, REWARDS, ROLLOUT, WORLD_MODEL
@@ -309,10 +309,10 @@ class RolloutTrainer(Trainer):
             self._learnt(batch)
 
     def _missing(self) -> str:
-        steps = cast(RolloutSettings, self._components.settings.learner).steps
         if (joint := self._components.get(JOINT_ROLLOUTS)) is not None:
             text = f"episodes of which the steps of all agents have arrived have {len(joint)} of {joint.steps} steps"
             return f"{text} (agents.learner.steps times environment.copies); train longer, or lower it"
+        steps = self._components[ROLLOUT].steps
         return f"no rollout of {steps} step messages was complete (agents.learner.steps); train longer, or lower it"
 
 

@@ -69,7 +69,8 @@ def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
         "clock=wall", "until={steps: 1200}", "environment.copies=2",
         "network.links=[{id: storm, from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
         "faults={events: [{id: crash, at: {step: 400}, process: {target: agent-2, action: kill, restart_after: 1s}}]}",
-        "supervision.checkpoint_interval=500ms", "supervision.min_agents=2", "evaluation.final_episodes=1000000", "evaluation.min_time=300s",
+        "supervision.checkpoint_interval=500ms", "supervision.min_agents=2", "evaluation.final_episodes=1000000",
+            "evaluation.min_time=300s",
     )  # fmt: skip
     directory, agents = runs / "storm", [f"agent-{i}" for i in range(4)]
     with (tmp_path / "output").open("w+") as output:

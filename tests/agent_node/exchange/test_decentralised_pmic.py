@@ -129,9 +129,7 @@ def _impossible(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {"reward": np.full_like(arrays["reward"], 1e6)}
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"), [(_foreign, "early_expired"), (_wide, "bad.E_FRAME"), (_impossible, "reward_out_of_range")]
-)
+@pytest.mark.parametrize(("change", "reason"), [(_foreign, "early_expired"), (_wide, "bad.E_FRAME"), (_impossible, "reward_out_of_range")])
 def test_bad_steps_of_a_member_change_no_memory(change: Any, reason: str) -> None:
     """Of an episode that it did not play, of another width, with a return that no episode has: refused and counted by reason."""
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import PolicyOutput
-from agent_node.memory.rollout_buffer import RolloutBuffer
+from agent_node.memory.rollout_buffer import LONGEST, RolloutBuffer
 from protocols.conversations.stepping.stepping_messages import Flag
 
 PLAYS = int(Flag.MEMBER)
@@ -66,9 +66,42 @@ def test_steps_of_others_evaluations_and_gaps_do_not_count() -> None:
     play([PLAYS, PLAYS | Flag.FIRST, 0], [0, 1, 2])
     play([PLAYS] * 3, [0, 1, 2], continuous=False)
     play([PLAYS] * 3, [0, 1, 2])
+    assert play.buffer.take() is None, "one tick of an evaluation is missing"
+    play([PLAYS] * 3, [0, 1, 2])
     rollout = play.buffer.take()
     assert rollout is not None
-    assert rollout.counts.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
+    assert rollout.counts.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [1, 1, 1]]
+
+
+def test_an_evaluation_in_some_copies_makes_rollouts_longer_not_smaller() -> None:
+    play, evaluated = Ticks(2), PLAYS | Flag.EVALUATION
+    for _ in range(6):
+        play([PLAYS, evaluated, evaluated], [0])
+        assert play.buffer.take() is None
+    play([PLAYS, PLAYS | Flag.FIRST, PLAYS | Flag.FIRST], [0, 1, 2], first=[1, 2])
+    rollout = play.buffer.take()
+    assert rollout is not None and len(rollout.counts) == 6, "2 steps of 3 copies"
+    assert rollout.counts.tolist() == [[1, 0, 0]] * 6
+    assert column(rollout.features[:, 0, 0]) == [0, 1, 2, 3, 4, 5, 6]
+    assert column(rollout.action[:, 0, 0]) == [0, 1, 2, 3, 4, 5]
+    for _ in range(2):
+        play([PLAYS] * 3, [0, 1, 2])
+    rollout = play.buffer.take()
+    assert rollout is not None and rollout.counts.tolist() == [[1, 1, 1]] * 2, "without evaluations as long as asked for"
+    assert rollout.first.tolist() == [[0, 1, 1], [0, 0, 0]]
+
+
+def test_rollouts_beside_evaluations_have_a_longest_length() -> None:
+    play, evaluated = Ticks(2), PLAYS | Flag.EVALUATION
+    play([PLAYS, evaluated, evaluated], [0])
+    for _ in range(LONGEST * 2):
+        assert play.buffer.take() is None
+        play([evaluated] * 3, [])
+    assert play.buffer.take() is None, "nearly nothing counts"
+    for _ in range(3):
+        play([PLAYS] * 3, [0, 1, 2])
+    rollout = play.buffer.take()
+    assert rollout is not None and rollout.counts.sum() == 6
 
 
 def test_a_rollout_of_which_nearly_nothing_counts_is_dropped() -> None:
