@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from math import inf
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ class JointExperience(Component):
         self._replay_reward = components.get(REPLAY_REWARD)
         self._features = components.team_features
         limits = {name: _limits(self._features[name]) for name in others}
-        self.machine = JointExperienceMachine(limits, context.retries, settings.deadline, context.episodes_remembered)
+        reward_range = (-inf, inf) if settings.reward_range is None else settings.reward_range
+        self.machine = JointExperienceMachine(limits, context.retries, settings.deadline, context.episodes_remembered, reward_range)
         self.counters: Counter[str] = Counter()
         self._clock, self._progress = context.clock, context.progress
         self._mine: dict[int, Episode] = {}
@@ -74,9 +76,14 @@ class JointExperience(Component):
             raise ConfigurationError(f"agents.learner: {text}; choose a learner without the capability joint")
 
     def episode_ended(self, episode: Episode) -> None:
-        """Send the own steps of a training episode."""
+        """Send the own steps of a training episode. `ConfigurationError` for own rewards outside of `reward_range`: all others would refuse
+        them."""
         if episode.evaluation:
             return
+        (least, greatest), rewards = self.machine.reward_range, episode.reward
+        if rewards.min() < least or rewards.max() > greatest:
+            text = f"{self._own} got rewards from {rewards.min():g} to {rewards.max():g}, outside of [{least:g}, {greatest:g}]"
+            raise ConfigurationError(f"exchange.joint_experience.reward_range: {text}; widen it, or write null")
         if episode.peer_lost:
             self.counters["peer_lost"] += 1
             return

@@ -149,12 +149,17 @@ class JointExperienceSettings(Settings):
     """updates of the learner after which its policy is sent to the other agents again"""
     max_policy_age: Annotated[int, Field(ge=1, le=100_000_000)] = 200
     """updates since a snapshot of another agent's policy arrived after which its logged actions are used in place of it"""
+    reward_range: tuple[float, float] | None = None
+    """least and greatest reward of a step in this environment: steps of another agent that report others are refused, and their episode is
+    dropped; null: any finite reward"""
 
     @model_validator(mode="after")
     def _used(self) -> Self:
         if self.max_policy_age < self.snapshot_every:
             text = f"max_policy_age {self.max_policy_age} is less than snapshot_every {self.snapshot_every}"
             raise ValueError(f"{text}: snapshots would be dropped before the next ones come; write {self.snapshot_every} or more")
+        if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
+            raise ValueError(f"reward_range {list(self.reward_range)} is empty; write the least reward first, then the greatest")
         return self
 
 

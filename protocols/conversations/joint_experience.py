@@ -137,16 +137,25 @@ def decode_pieces(arrays: Mapping[str, Array], limits: SegmentLimits) -> list[St
 
 class JointExperience(EpisodeExchange[EpisodeSteps], EdgeConversation[EpisodeExchanged[EpisodeSteps]]):
     """One agent's side. `members`: what the steps of each other member may hold; the own name is not among them. `deadline` and `limit`: as
-    in `EpisodeExchange`."""
+    in `EpisodeExchange`. `reward_range`: the least and the greatest reward of a step; pieces with others are dropped, not acknowledged, and
+    counted as `reward_out_of_range`."""
 
     name = "steps"
     message_types = (MemberSteps, MemberStepsAck, PolicySnapshot, PolicySnapshotAck)
     message_type = MemberSteps
     acknowledgement_type = MemberStepsAck
 
-    def __init__(self, members: Mapping[str, SegmentLimits], random: np.random.Generator, deadline: float = 5.0, limit: int = 1024) -> None:
+    def __init__(
+        self,
+        members: Mapping[str, SegmentLimits],
+        random: np.random.Generator,
+        deadline: float = 5.0,
+        limit: int = 1024,
+        reward_range: tuple[float, float] = (-inf, inf),
+    ) -> None:
         super().__init__(random, deadline, limit)
         self._members = dict(members)
+        self.reward_range = reward_range
         self._dead: set[str] = set()
         self._pieces: OrderedDict[tuple[str, int], dict[int, StepsPiece]] = OrderedDict()
         """by sender and episode, the pieces of episodes of which some are missing, by their first steps"""
@@ -175,8 +184,11 @@ class JointExperience(EpisodeExchange[EpisodeSteps], EdgeConversation[EpisodeExc
     def _unpack(self, src: str, arrays: Mapping[str, Array]) -> list[EpisodeSteps]:
         """The episodes that are whole with the pieces in this message."""
         whole = []
+        least, greatest = self.reward_range
         for piece in decode_pieces(arrays, self._members[src]):
-            if piece.steps.steps == piece.total:
+            if piece.steps.reward.min() < least or piece.steps.reward.max() > greatest:
+                self.counters["reward_out_of_range"] += 1
+            elif piece.steps.steps == piece.total:
                 whole.append(piece.steps)
             elif (assembled := self._assembled(src, piece)) is not None:
                 whole.append(assembled)

@@ -157,7 +157,8 @@ class NodeControl:
                 self._transport.try_send("ctl", RUN_SERVER, event)
 
     def leave(self, code: int, reason: str = "") -> None:
-        """Report that this node ends by itself."""
+        """Report that this node ends by itself, after its last counters: the last periodic heartbeat may be older than they are."""
+        self._beat()
         self._transport.try_send("ctl", RUN_SERVER, Bye(code=code, reason=reason))
 
     def _hello(self) -> Hello:

@@ -26,9 +26,9 @@ REWARD = {"kind": "mutual_information", "least_episodes": 3, "warm_up": 1, "batc
 ENVIRONMENT = {"id": "particles:simple_spread", "copies": 4, "options": {"horizon": 10, "actions": "continuous", "reward": "team"}}
 
 
-def team(every: int = 1, **options: Any) -> JointTeam:
+def team(every: int = 1, deadline: str = "2s", reward_range: list[float] | None = None, **options: Any) -> JointTeam:
     consensus = {"mode": "mh", "groups": ["mi_low", "mi_up"], "every": {"updates": every}}
-    exchange = {"consensus": consensus, "joint_experience": {"deadline": "2s"}}
+    exchange = {"consensus": consensus, "joint_experience": {"deadline": deadline, "reward_range": reward_range}}
     return JointTeam({"learner": LEARNER, "replay_reward": REWARD}, ENVIRONMENT, exchange=exchange, **options)
 
 
@@ -125,22 +125,30 @@ def _wide(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {"observation": np.zeros((len(arrays["observation"]), arrays["observation"].shape[1] + 1), arrays["observation"].dtype)}
 
 
-@pytest.mark.parametrize("change", [_foreign, _wide])
-def test_bad_steps_of_a_member_change_no_memory(change: Any) -> None:
+def _impossible(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {"reward": np.full_like(arrays["reward"], 1e6)}
+
+
+@pytest.mark.parametrize(("change", "reason"), [(_foreign, "early_expired"), (_wide, "bad.E_FRAME"), (_impossible, "reward_out_of_range")])
+def test_bad_steps_of_a_member_change_no_memory(change: Any, reason: str) -> None:
+    """Of an episode that it did not play, of another width, with a return that no episode has: refused and counted by reason."""
+
     def broken(src: str, send: Send) -> Send:
         if src != "agent-2" or not isinstance(send.message, MemberSteps):
             return send
         return send._replace(arrays={**send.arrays, **change(send.arrays)})
 
-    with team() as made:
+    with team(deadline="500ms", reward_range=[-100, 0]) as made:
         made.tick(45)
         before = {name: memories(component(made, name)) for name in ("agent-0", "agent-1")}
+        complete = {name: made.joint(name).metrics()["joint.complete"] for name in before}
+        assert all(f"joint.{reason}" not in made.joint(name).metrics() for name in before)
         made.changed = broken
         made.tick(60)
         for name, held in before.items():
-            assert memories(component(made, name)) == held
             metrics = made.joint(name).metrics()
-            assert metrics["joint.incomplete"] + metrics.get("joint.bad.E_FRAME", 0) > 0
+            assert memories(component(made, name)) == held and metrics["joint.complete"] == complete[name]
+            assert metrics[f"joint.{reason}"] > 0 and metrics["joint.incomplete"] > 0
         assert len(memories(component(made, "agent-2"))[1]) > len(before["agent-0"][1])
 
 

@@ -108,6 +108,14 @@ def test_steps_of_a_faulty_member_are_refused_counted_and_change_nothing() -> No
         assert made.joint("agent-2").metrics()["joint.complete"] > 0
 
 
+def test_own_rewards_outside_of_the_range_are_a_mistake_of_the_configuration() -> None:
+    wrong = pytest.raises(ConfigurationError, match=r"reward_range: agent-\d got rewards from -.* outside of \[0, 1\]; widen it")
+    with team(exchange={"joint_experience": {"reward_range": [0, 1]}}) as made, wrong:
+        made.tick(15)
+    with pytest.raises(ValueError, match=r"reward_range .* is empty"):
+        team(exchange={"joint_experience": {"reward_range": [1, 0]}})
+
+
 def replace_arrays(send: Send, **arrays: Any) -> Send:
     return send._replace(arrays={**send.arrays, **arrays})
 

@@ -99,6 +99,21 @@ def test_steps_that_break_a_rule_are_refused_and_change_nothing() -> None:
     assert not event.missing and equal(event.others["b"], good)
 
 
+@pytest.mark.parametrize("number", [4, STEPS_PER_MESSAGE + 4])
+def test_rewards_out_of_range_are_refused_and_change_nothing(number: int) -> None:
+    machine, good = member("a", reward_range=(-10.0, 10.0)), steps("b", 1, number)
+    machine.finished(steps("a", 1), ["b"], 0.0)
+    machine.outgoing()
+    for wrong in (10.5, -1e6):
+        reward = good.reward.copy()
+        reward[-1] = wrong
+        arrive(machine, "b", replace(good, reward=reward))
+    assert machine.counters["reward_out_of_range"] == 2 and not machine.outgoing() and not machine.events()
+    arrive(machine, "b", good)
+    (event,) = machine.events()
+    assert not event.missing and equal(event.others["b"], good)
+
+
 def test_only_members_of_the_team_are_listened_to() -> None:
     machine = member("a")
     machine.receive("d", MemberSteps(), encode_pieces(pieces_of(steps("b", 1))), 0.0)

@@ -179,6 +179,18 @@ def test_heartbeats_go_on_while_the_node_computes(run_server: RunServer, node: N
     assert (beats[-1].updates, beats[-1].episodes, beats[-1].rounds, beats[-1].phase) == (6, 7, 8, "acting")
 
 
+def test_the_last_counters_arrive_before_the_end(run_server: RunServer, node: NodeControl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a period that none of the periodic heartbeats reaches."""
+    monkeypatch.setitem(CONFIGURATION, "supervision", {"heartbeat": "1h"})
+    join(node, run_server)
+    run_server.next(Heartbeat)
+    node.progress.steps, node.progress.phase = 300, "finished"
+    node.leave(ExitCode.OK)
+    last, end = (item.message for item in run_server.next(Message, 2))
+    assert isinstance(last, Heartbeat) and (last.steps, last.phase) == (300, "finished")
+    assert isinstance(end, Bye)
+
+
 def test_commands_are_acknowledged_each_time_and_obeyed_once(run_server: RunServer, node: NodeControl, transport: Transport) -> None:
     join(node, run_server)
     for number, op in ((1, "start"), (1, "start"), (2, "checkpoint"), (1, "start"), (3, "dump")):
