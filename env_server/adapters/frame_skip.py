@@ -60,7 +60,7 @@ class FrameSkip(BaseParallelWrapper[Any, Any, Any]):  # type: ignore[misc]
         infos: dict[Any, Any] = {}
         for _ in range(self._settings.frame_skip):
             acting = self._sticky({agent: action for agent, action in actions.items() if agent in self.env.agents})
-            observed, paid, ended, cut, told = self.env.step(acting)
+            observed, paid, ended, cut, described = self.env.step(acting)
             if self._settings.frame_order == "stack_skip":
                 for agent in observed.keys() & seen.keys():
                     self.earlier.setdefault(agent, []).append(seen[agent])
@@ -69,7 +69,7 @@ class FrameSkip(BaseParallelWrapper[Any, Any, Any]):  # type: ignore[misc]
                 rewards[agent] = rewards.get(agent, 0.0) + float(reward)
             terminations |= ended
             truncations |= cut
-            infos |= told
+            infos |= described
             if not self.env.agents or not actions.keys() >= set(self.env.agents):
                 break
         return seen, rewards, terminations, truncations, infos

@@ -1,7 +1,7 @@
 """Environments by the id of the configuration.
 
 `kind` or `kind:NAME` is a vectorised environment of the room "environment" (`environment_factory`): `landmarks`, `reward_collection`,
-`minigrid:ID`, `particles:WORLD`, and those that third parties register. Everything else is imported
+`minigrid:ID`, `particles:WORLD`, `prison`, and those that third parties register. Everything else is imported
 (`env_server.adapters.imported_environments`).
 """
 
@@ -42,7 +42,7 @@ Edges = Iterable[tuple[str, str]] | None
 ROOM = "environment"
 _PLACE = ("environment", "options")
 
-for _name in ("landmarks", "minigrid", "particles", "reward_collection"):
+for _name in ("landmarks", "minigrid", "particles", "prison", "reward_collection"):
     import_module(f"env_server.environments.{_name}.settings")  # registers it
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.environments.particles.particle_physics import Floats, ParticlePhysics, length
+from env_server.environments.particles.particle_physics import ParticlePhysics, length
 from env_server.environments.particles.settings import MotionOptions
+from env_server.environments.world_copies import World
 from protocols.spaces.layout import Layout, ObservationField
 
 UNIT_FORCES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float64)
@@ -30,58 +31,12 @@ class Disc:
     role: Literal["agent", "prey", "landmark", "obstacle"]
 
 
-class ParticleWorld(ABC):
-    """K copies of one world with N agents; `layouts[N]`. Steps move all copies, those too whose result is not used."""
-
-    layouts: Sequence[Layout]
-
-    @abstractmethod
-    def begin(self, copy: int, generator: np.random.Generator) -> None:
-        """An episode begins in that copy; all its random numbers come from `generator`."""
-
-    @abstractmethod
-    def step(self, action: Floats) -> Floats:
-        """Rewards `[N, K]` of `action[N, A, K]`, in [-1, 1]."""
-
-    @abstractmethod
-    def observe(self) -> Sequence[NDArray[np.float32]]:
-        """What each agent sees, N arrays `[K, F]`, which the caller may keep."""
+class ParticleWorld(World):
+    """A world with a picture; `step` takes `action[N, A, K]`, in [-1, 1]."""
 
     @abstractmethod
     def scene(self, copy: int) -> Sequence[Disc]:
         """The things in one copy, those behind first."""
-
-    def metrics(self, copy: int) -> Mapping[str, float]:
-        """What else is measured of the episode that ends now in that copy."""
-        return {}
-
-
-class EpisodeDraws:
-    """Random numbers of K running episodes, `[K, *shape]` at each step. Each copy uses the generator of its own episode, in blocks:
-    `draw(generator, steps)` makes `[steps, *shape]`."""
-
-    def __init__(
-        self, copies: int, shape: tuple[int, ...], draw: Callable[[np.random.Generator, int], NDArray[Any]], block: int = 8
-    ) -> None:
-        self._draw, self._block = draw, block
-        self._drawn = np.zeros((copies, block, *shape))
-        self._next = np.zeros(copies, np.intp)
-        self._rows = np.arange(copies)
-        self._generators: list[np.random.Generator | None] = [None] * copies
-
-    def begin(self, copy: int, generator: np.random.Generator) -> None:
-        """From now on this copy draws from `generator`."""
-        self._generators[copy], self._next[copy] = generator, self._block
-
-    def next(self) -> NDArray[np.float64]:
-        """The numbers of the next step of all copies; 0 for a copy that has had no episode yet."""
-        for copy in np.flatnonzero(self._next == self._block).tolist():
-            if (generator := self._generators[copy]) is not None:
-                self._drawn[copy] = self._draw(generator, self._block)
-            self._next[copy] = 0
-        drawn: NDArray[np.float64] = self._drawn[self._rows, self._next]
-        self._next += 1
-        return drawn
 
 
 def others(agents: int, bodies: int) -> NDArray[np.intp]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from env_server.environments.episode_draws import EpisodeDraws
 from env_server.environments.particles.particle_physics import Floats
-from env_server.environments.particles.particle_world import EpisodeDraws
 
 CANDIDATES, WAY_POINTS = 100, 5
 _WAY = np.arange(1, WAY_POINTS + 1) / WAY_POINTS
