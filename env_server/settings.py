@@ -119,8 +119,8 @@ class EnvironmentSettings(Settings):
     """The environment, the number of copies, and what happens when agents are late."""
 
     id: Annotated[str, Field(min_length=1, max_length=1000)]
-    """`landmarks`; `reward_collection`; `particles:WORLD` (`simple_spread`, `simple_tag`, `rescue`, `two_basins`); a PettingZoo environment
-    as `package:module`, e.g. `mpe2:simple_spread_v3` or `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g.
+    """`landmarks`; `reward_collection`; `prison`; `particles:WORLD` (`simple_spread`, `simple_tag`, `rescue`, `two_basins`); a PettingZoo
+    environment as `package:module`, e.g. `mpe2:simple_spread_v3` or `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g.
     `gymnasium:CartPole-v1`; `minigrid:ID`, e.g. `minigrid:MiniGrid-DoorKey-8x8-v0`; a PettingZoo (Parallel, AEC) or Gymnasium environment
     of your own as `package.module:factory`, found in the working directory too, or as `./file.py:factory`, relative to the working
     directory; or the name of a registered vectorised environment"""

@@ -60,6 +60,11 @@ def is_single_player(settings: EnvironmentSettings) -> bool:
     return _factory(settings).is_single_player(_context(settings, (), None, 0))
 
 
+def has_partial_teams(settings: EnvironmentSettings) -> bool:
+    """Whether only some of the agents take part in an episode."""
+    return _factory(settings).has_partial_teams(_context(settings, (), None, 0))
+
+
 def agent_count_option(settings: EnvironmentSettings) -> str | None:
     """The option that sets the environment's number of agents; None where it has none."""
     return _factory(settings).agent_count_option(_context(settings, (), None, 0))

@@ -33,13 +33,18 @@ class World(ABC):
     def observe(self) -> Sequence[NDArray[np.float32]]:
         """What each agent sees, N arrays `[K, F]`, which the caller may keep."""
 
+    def members(self, copy: int) -> NDArray[np.bool_] | bool:
+        """`[N]`: agents that take part in the episode that has just begun in that copy; True: all."""
+        return True
+
     def metrics(self, copy: int) -> Mapping[str, float]:
         """What else is measured of the episode that ends now in that copy."""
         return {}
 
 
 class WorldCopies(HoldableCopies):
-    """A `VectorEnvironment` of the copies of one world. Only the horizon ends episodes. The body of an absent agent stays in the world."""
+    """A `VectorEnvironment` of the copies of one world. Only the horizon ends episodes. The body of an agent whose process is absent stays
+    in the world. Rows of agents that are no members of an episode are without `Flag.MEMBER`."""
 
     def __init__(self, world: World, horizon: int, agents: Sequence[str], copies: int, seed: int = 0) -> None:
         """`world` has as many agents and copies."""
@@ -53,6 +58,7 @@ class WorldCopies(HoldableCopies):
         self._steps = np.zeros(self.copies, np.int64)
         self._marks = np.zeros(self.copies, np.uint16)
         self._earned = np.zeros((len(self.agents), self.copies))
+        self._member = np.ones((len(self.agents), self.copies), bool)
 
     @abstractmethod
     def decode(self, actions: Mapping[str, Array]) -> NDArray[Any]:
@@ -64,23 +70,24 @@ class WorldCopies(HoldableCopies):
         waiting = np.array(self._over)
         playing = ~waiting
         reward = np.zeros_like(self._earned)
-        flags = np.where(playing, self._marks, 0).astype(np.uint16)
+        marks = np.where(playing, self._marks, 0).astype(np.uint16)
         if playing.any():
             reward[:, playing] = self._rules.step(self.decode(actions))[:, playing]
+            reward *= self._member
             self._earned += reward
             self._steps += playing
             over = playing & (self._steps >= self._horizon)
-            flags[over] |= np.uint16(Flag.TRUNCATED | Flag.OVER)
+            marks[over] |= np.uint16(Flag.TRUNCATED | Flag.OVER)
             for copy in np.flatnonzero(over).tolist():
                 self._end(copy)
         starting = waiting & ~self._hold
         for copy in np.flatnonzero(starting).tolist():
             self._begin(copy)
-        flags[starting] = self._marks[starting] | np.uint16(Flag.FIRST)
+        marks[starting] = self._marks[starting] | np.uint16(Flag.FIRST)
         self._episode[waiting & ~starting] = -1
         given = reward.astype(np.float32)
-        batches = zip(self.agents, self._rules.observe(), given, strict=True)
-        return TickResult({name: AgentBatch(seen, own, flags.copy()) for name, seen, own in batches}, self._episode.copy())
+        batches = zip(self.agents, self._rules.observe(), given, self._member * marks, strict=True)
+        return TickResult({name: AgentBatch(seen, own, flags) for name, seen, own, flags in batches}, self._episode.copy())
 
     def choices(self, actions: Mapping[str, Array], count: int) -> NDArray[np.intp]:
         """`[N, K]` of discrete actions 0 to `count` - 1; 0 for agents without one."""
@@ -97,16 +104,17 @@ class WorldCopies(HoldableCopies):
         """The next episode of a copy."""
         self._rules.begin(copy, episode_generator(self._seed, self._next_number(copy), Stream.ENVIRONMENT))
         self._marks[copy] = Flag.MEMBER | (Flag.EVALUATION if self._schedule.draw()[0] else 0)
+        self._member[:, copy] = self._rules.members(copy)
         self._steps[copy] = 0
         self._earned[:, copy] = 0.0
 
     def _end(self, copy: int) -> None:
         self._over[copy] = True
-        earned, length = tuple(self._earned[:, copy].tolist()), int(self._steps[copy])
-        evaluation = bool(self._marks[copy] & Flag.EVALUATION)
-        lengths = (length,) * len(self.agents)
-        metrics = self._rules.metrics(copy)
-        self._records.append(EpisodeRecord(int(self._episode[copy]), self.agents, earned, lengths, evaluation, metrics=metrics))
+        places = np.flatnonzero(self._member[:, copy]).tolist()
+        members, earned = tuple(self.agents[i] for i in places), tuple(self._earned[places, copy].tolist())
+        lengths = (int(self._steps[copy]),) * len(members)
+        evaluation, metrics = bool(self._marks[copy] & Flag.EVALUATION), self._rules.metrics(copy)
+        self._records.append(EpisodeRecord(int(self._episode[copy]), members, earned, lengths, evaluation, metrics=metrics))
 
     def set_present(self, agents: Collection[str]) -> None:
         """Bodies of absent agents stay, so nothing changes."""

@@ -21,7 +21,7 @@ from env_server.environments.particles.particle_world import UNIT_FORCES, Partic
 from env_server.environments.particles.rescue_world import AGENTS as RESCUERS
 from env_server.environments.particles.rescue_world import RescueWorld
 from env_server.environments.particles.scripted_policies import POLICIES
-from env_server.environments.particles.settings import WORLDS, TagOptions
+from env_server.environments.particles.settings import WORLDS, TagOptions, TeamOptions
 from env_server.environments.particles.spread_world import SpreadWorld
 from env_server.environments.particles.tag_world import TagWorld
 from env_server.environments.world_copies import WorldCopies
@@ -72,6 +72,10 @@ class ParticlesFactory(EnvironmentFactory):
         world = _WORLDS[context.name](context.options, len(context.agents), context.copies)
         return VectorParticles(world, context.options.horizon, context.agents, context.copies, context.seed)
 
+    def has_partial_teams(self, context: EnvironmentContext) -> bool:
+        """With `team_sizes`."""
+        return isinstance(context.options, TeamOptions) and context.options.team_sizes is not None
+
     def scripted_policies(self, context: EnvironmentContext) -> Mapping[str, ScriptedPolicy]:
         """Those of `scripted_policies.POLICIES`."""
         return POLICIES.get(context.name, {})
@@ -89,4 +93,17 @@ def _unfit(context: EnvironmentContext) -> EnvironmentProblem | None:
         return problem(
             "the last agent is the prey, so there must be at least 2; or write environment.options.prey: scripted", "agents", "count"
         )
+    if isinstance(context.options, TeamOptions) and (sizes := context.options.team_sizes) is not None:
+        return _unfit_team(context, sizes)
+    return None
+
+
+def _unfit_team(context: EnvironmentContext, sizes: Sequence[int]) -> EnvironmentProblem | None:
+    count, where = len(context.agents), ("environment", "options", "team_sizes")
+    if max(sizes) != count:
+        return problem(f"the greatest is {max(sizes)}, and agents.count is {count}; write agents.count: {max(sizes)}, or null", *where)
+    if isinstance(context.options, TagOptions) and context.options.prey == "learning" and min(sizes) < 2:
+        return problem(f"{min(sizes)} agents are too few: the prey is one of them, so there must be at least 2", *where)
+    if context.settings.goals is not None:
+        return problem("the members of an episode with goals do not change; write null, or environment.goals: null", *where)
     return None

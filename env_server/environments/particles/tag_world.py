@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments.particles.particle_physics import Floats, ParticlePhysics
-from env_server.environments.particles.particle_world import Disc, MotionWorld, motion_layout, others
+from env_server.environments.particles.particle_world import Disc, MotionWorld, motion_layout, others, team
 from env_server.environments.particles.scripted_prey import ScriptedPrey
 from env_server.environments.particles.settings import TagOptions
 
@@ -31,7 +31,7 @@ class TagWorld(MotionWorld):
     """Bodies are k predators, the prey, obstacles. Moving bodies start uniformly in [-1, 1]^2, obstacles in [-0.9, 0.9]^2.
 
     An agent sees its velocity, its position, the obstacles, the other moving bodies, and a predator the velocity of the prey. With `sight`,
-    what is farther away is observed as 0. Each predator is given 10 for every contact of a predator with the prey; a prey that learns is
+    what is farther away is observed as 0. In an episode of fewer agents (`team_sizes`) predators are absent, never the prey. Each predator is given 10 for every contact of a predator with the prey; a prey that learns is
     charged 10 for each, and `leaving_cost`.
 
     A scripted prey is pushed by the vector of `ScriptedPrey`, of length 1 at most, so that it comes to a speed of 0.4. Sources: mpe2 1.1
@@ -60,8 +60,10 @@ class TagWorld(MotionWorld):
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
         """Moving bodies, then obstacles, are drawn as in mpe2."""
+        taking = team(generator, self.options.team_sizes, self._agents, last=self._prey is None)
         movers = generator.uniform(-1, 1, (self._predators + 1, 2))
-        self.physics.place(copy, np.concatenate([movers, generator.uniform(-0.9, 0.9, (self.options.obstacles, 2))]))
+        position = np.concatenate([movers, generator.uniform(-0.9, 0.9, (self.options.obstacles, 2))])
+        self._place(copy, position, np.concatenate([taking, np.ones(len(position) - len(taking), bool)]))
         if self._prey is not None:
             self._prey.begin(copy, generator)
 
@@ -69,10 +71,10 @@ class TagWorld(MotionWorld):
         """Rewards `[N, K]` after a step by forces of 3 `action[N, 2, K]` on predators, 4 on a prey that learns."""
         physics, k = self.physics, self._predators
         force = np.empty_like(physics.velocity)
-        force[: self._agents] = action * self._sensitivity
+        force[: self._agents] = action * self._sensitivity * self.present[: self._agents, None]
         if self._prey is not None:
             bodies = np.delete(physics.position, k, axis=0)
-            force[k] = self._prey.force(physics.position[k], bodies, self._reach, k)
+            force[k] = self._prey.force(physics.position[k], bodies, self._reach, self.present[:k])
         physics.step(force)
         caught = (physics.distance(np.arange(k), np.full(k, k)) < self._reach[:k, None]).sum(axis=0)
         reward = np.empty((self._agents, self._copies))
@@ -95,4 +97,5 @@ class TagWorld(MotionWorld):
         k, radii = self._predators, self.physics.radii.tolist()
         discs = [(x, y, radii[body]) for body, (x, y) in enumerate(self.physics.position[:, :, copy].tolist())]
         fixed = [Disc(*disc, "obstacle") for disc in discs[k + 1 :]]
-        return [*fixed, *(Disc(*disc, "agent") for disc in discs[:k]), Disc(*discs[k], "prey")]
+        predators = [Disc(*disc, "agent") for disc, there in zip(discs, self.present[:k, copy], strict=False) if there]
+        return [*fixed, *predators, Disc(*discs[k], "prey")]

@@ -30,7 +30,11 @@ _DRAWS = 64
 
 def observation_layout() -> Layout:
     """32 numbers: cells of the corridor, from the left, and two that show which walls were touched; three actions."""
-    fields = [ObservationField("position", 0, CELLS), ObservationField("touched_left", CELLS, 1), ObservationField("touched_right", CELLS + 1, 1)]
+    fields = [
+        ObservationField("position", 0, CELLS),
+        ObservationField("touched_left", CELLS, 1),
+        ObservationField("touched_right", CELLS + 1, 1),
+    ]
     return Layout(shape=[CELLS + 2], fields=fields, actions=[3])
 
 
