@@ -103,7 +103,7 @@ def _unfit_team(context: EnvironmentContext, sizes: Sequence[int]) -> Environmen
     if max(sizes) != count:
         return problem(f"the greatest is {max(sizes)}, and agents.count is {count}; write agents.count: {max(sizes)}, or null", *where)
     if isinstance(context.options, TagOptions) and context.options.prey == "learning" and min(sizes) < 2:
-        return problem(f"{min(sizes)} agents are too few: the prey is one of them, so there must be at least 2", *where)
+        return problem(f"{min(sizes)} is too few: the prey is one of the agents, so there must be at least 2", *where)
     if context.settings.goals is not None:
         return problem("the members of an episode with goals do not change; write null, or environment.goals: null", *where)
     return None

@@ -45,7 +45,7 @@ def _landmark(layout: Layout, observation: NDArray[Any]) -> Floats:
     landmarks, others = _field(layout, observation, "landmarks"), _field(layout, observation, "agents")
     bodies = np.concatenate([np.zeros((len(others), 1, 2)), others], axis=1)
     apart = np.linalg.norm(bodies[:, :, None] - landmarks[:, None], axis=3)
-    absent = ~landmarks.any(axis=2)
+    absent: NDArray[np.bool_] = (landmarks == 0).all(axis=2)
     apart[:, 1:][~others.any(axis=2)] = np.inf
     apart = np.where(absent[:, None], np.inf, apart)
     copies, count = np.arange(len(landmarks)), landmarks.shape[1]

@@ -31,8 +31,8 @@ class TagWorld(MotionWorld):
     """Bodies are k predators, the prey, obstacles. Moving bodies start uniformly in [-1, 1]^2, obstacles in [-0.9, 0.9]^2.
 
     An agent sees its velocity, its position, the obstacles, the other moving bodies, and a predator the velocity of the prey. With `sight`,
-    what is farther away is observed as 0. In an episode of fewer agents (`team_sizes`) predators are absent, never the prey. Each predator is given 10 for every contact of a predator with the prey; a prey that learns is
-    charged 10 for each, and `leaving_cost`.
+    what is farther away is observed as 0. Each predator is given 10 for every contact of a predator with the prey; a prey that learns is
+    charged 10 for each, and `leaving_cost`. In an episode of fewer agents (`team_sizes`) predators are absent, never the prey.
 
     A scripted prey is pushed by the vector of `ScriptedPrey`, of length 1 at most, so that it comes to a speed of 0.4. Sources: mpe2 1.1
     `simple_tag_v3`; PMIC (arXiv 2203.08553).

@@ -173,10 +173,10 @@ def test_networks_over_entities_see_what_they_see_without_absent_ones(network: L
     ("world", "options", "goals", "text"),
     [
         ("simple_spread", {"team_sizes": [3, 4]}, None, "the greatest is 4, and agents.count is 5; write agents.count: 4, or null"),
-        ("simple_tag", {"team_sizes": [1, 5]}, None, "1 agents are too few: the prey is one of them"),
-        ("simple_spread", {"team_sizes": SIZES}, {"of": f"{__name__}:nothing", "count": 2}, "the members of an episode with goals do not change"),
+        ("simple_tag", {"team_sizes": [1, 5]}, None, "1 is too few: the prey is one of the agents"),
+        ("simple_spread", {"team_sizes": SIZES}, {"of": f"{__name__}:nothing", "count": 2}, "the members of an episode with goals"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(world: str, options: dict[str, Any], goals: Any, text: str) -> None:
     settings = EnvironmentSettings.model_validate({"id": f"particles:{world}", "options": options, "goals": goals})
     (found,) = problems(settings, [f"agent-{i}" for i in range(MOST)])
