@@ -85,7 +85,7 @@ class PrisonWorld(World):
         self.position = np.clip(self.position + direction * stride, 0.0, LENGTH)
         before = self.touched.any(axis=1)
         self.touched |= np.stack([self.position < TOUCHED, self.position > LENGTH - TOUCHED], axis=1)
-        both: NDArray[np.bool_] = self.touched.all(axis=1)
+        both: NDArray[np.bool_] = np.logical_and(self.touched[:, 0], self.touched[:, 1])
         first = self.touched.any(axis=1) & ~before
         away = np.stack([self.position, LENGTH - self.position], axis=1) / LENGTH
         missing = np.where(self.touched, 0.0, away).max(axis=1)
