@@ -1,6 +1,6 @@
 """The second table of docs/reference/environments.md: environments with several numbers of agents, each by `orchestrate check-env`.
 
-    python benchmarks/agent_counts.py                    # all, about ten minutes on two cores
+    python benchmarks/agent_counts.py                    # all, about fifteen minutes on two cores
     python benchmarks/agent_counts.py pursuit --print    # those whose id contains the text, without writing the page
 
 200 random steps of each; a broken rule ends it with exit code 1. Needs the extras `butterfly`, `box2d` and `atari`.
@@ -15,8 +15,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-from measuring import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "reference" / "environments.md"
@@ -50,11 +48,10 @@ def row(id: str, words: str) -> tuple[str, bool]:
     found = tried(id, words)
     options = " ".join(word for word in words.split() if word != "--agents" and not word.isdigit()) or "-"
     if not found["ok"]:
-        return f"| `{id}` | {options} | | | | | | {found['rule']}; {found['cure']} |", False
+        return f"| `{id}` | {options} | | | | {found['rule']}; {found['cure']} |", False
     observations, actions = ("; ".join(dict.fromkeys(space[key] for space in found["spaces"])) for key in ("observation", "action"))
-    count, speed = len(found["agents"]), found["steps_per_second"]
     rewards = "{:.3g} to {:.3g}".format(*found["reward"])
-    return f"| `{id}` | {options} | {count} | {observations} | {actions} | {speed:,.0f} | {speed * count:,.0f} | {rewards} |", True
+    return f"| `{id}` | {options} | {len(found['agents'])} | {observations} | {actions} | {rewards} |", True
 
 
 def main() -> None:
@@ -64,8 +61,8 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="write nothing")
     arguments = parser.parse_args()
     lines = [
-        "| environment | options | agents | observation of each | action | steps/s | agent steps/s | rewards in a step |",
-        "|---|---|---|---|---|---|---|---|",
+        "| environment | options | agents | observation of each | action | rewards in a step |",
+        "|---|---|---|---|---|---|",
     ]
     wrong = []
     for id, cases in ENVIRONMENTS:
@@ -76,7 +73,7 @@ def main() -> None:
             if not right:
                 wrong.append(f"{id} {words}")
     if not arguments.print and not arguments.text:
-        table = "\n".join([*lines, "", f"{STEPS} random steps of one copy. Made on {machine().splitlines()[0]}."])
+        table = "\n".join([*lines, "", f"{STEPS} random steps of one copy."])
         pattern = r"(<!-- counts -->\n).*?(<!-- end counts -->)"
         PAGE.write_text(re.sub(pattern, lambda match: f"{match[1]}{table}\n{match[2]}", PAGE.read_text(), flags=re.DOTALL))
     if wrong:
