@@ -46,7 +46,9 @@ class SpreadEnv(EnvBase):
         self.generator = np.random.default_rng(seed)
         self.age = 0
         shape = (copies, AGENTS)
-        self.observation_spec = Composite({GROUP: Composite({"observation": Unbounded((*shape, 6 * AGENTS))}, shape=shape)}, shape=(copies,))
+        self.observation_spec = Composite(
+            {GROUP: Composite({"observation": Unbounded((*shape, 6 * AGENTS))}, shape=shape)}, shape=(copies,)
+        )
         self.action_spec = Composite({GROUP: Composite({"action": Categorical(5, shape=shape)}, shape=shape)}, shape=(copies,))
         self.reward_spec = Composite({GROUP: Composite({"reward": Unbounded((*shape, 1))}, shape=shape)}, shape=(copies,))
         flags = {name: Categorical(2, dtype=torch.bool, shape=(copies, 1)) for name in ("done", "terminated", "truncated")}
@@ -98,7 +100,9 @@ class Spread(TaskClass):
         return {GROUP: [f"{GROUP}_{number}" for number in range(AGENTS)]}
 
     def observation_spec(self, env: EnvBase) -> Composite:
-        return env.full_observation_spec_unbatched.clone() if hasattr(env, "full_observation_spec_unbatched") else env.observation_spec.clone()
+        return (
+            env.full_observation_spec_unbatched.clone() if hasattr(env, "full_observation_spec_unbatched") else env.observation_spec.clone()
+        )
 
     def action_spec(self, env: EnvBase) -> Composite:
         return env.full_action_spec_unbatched if hasattr(env, "full_action_spec_unbatched") else env.full_action_spec

@@ -20,7 +20,7 @@ from study_report import Curve, Key, Report
 DOCUMENT = REPOSITORY / "docs" / "results" / "standard.md"
 RETURN, FINAL, LATE, SOLVED = "eval.own.return", "final return", "late returns", "steps to target"
 TARGETS = {"cartpole": 475.0, "acrobot": -100.0, "lunarlander": 200.0, "pendulum": -200.0, "doorkey": 0.9}
-AGENTS = {"simple_spread": 3, "simple_spread_benchmarl": 3}
+AGENTS = {"simple_spread": 3, "simple_spread_benchmarl": 3, "speaker_listener": 2}
 """agents of a task with several: returns are per agent"""
 
 
@@ -53,6 +53,8 @@ def task(name: str, *methods: Method, form: str = ",.0f", seeds: tuple[int, ...]
     return Experiment(name, methods, (columns,), FINAL, seeds, apart)
 
 
+DQN = ("agents.learner.kind=double_dqn",)
+PRIORITISED = "agents.learner.prioritized_replay={}"
 DEFAULT, ZOO, PLAIN = "default", "SB3 {}, RL Zoo", "SB3 {}, its defaults"
 EXPERIMENTS = (
     task(
@@ -64,8 +66,22 @@ EXPERIMENTS = (
         peer(ZOO.format("DQN"), 25_000, "sb3", "dqn", "CartPole-v1"),
     ),
     task(
+        "cartpole_options",
+        ours("double DQN, 3-step returns", "cartpole", 25_000, *DQN, "agents.learner.n_step=3"),
+        ours("double DQN, dueling", "cartpole", 25_000, *DQN, "agents.learner.dueling=true"),
+        ours("double DQN, prioritised replay", "cartpole", 25_000, *DQN, PRIORITISED),
+        ours("discrete SAC", "cartpole", 25_000, "agents.learner.kind=discrete_sac"),
+        ours("IMPALA", "cartpole", 25_000, "agents.learner.kind=impala", "agents.learner.evaluation=mode"),
+    ),
+    task(
+        "cartpole_masked",
+        ppo("PPO, recurrent", "cartpole_masked", 60_000),
+        ppo("PPO", "cartpole_masked", 60_000, "agents.learner.recurrent=null"),
+    ),
+    task(
         "pendulum",
         ours(f"SAC ({DEFAULT})", "pendulum", 20_000),
+        ours("TD3", "pendulum", 20_000, "agents.learner.kind=td3"),
         peer(ZOO.format("SAC"), 20_000, "sb3", "sac", "Pendulum-v1"),
     ),
     task(
@@ -97,6 +113,12 @@ EXPERIMENTS = (
         apart=True,
     ),
     task(
+        "speaker_listener",
+        ppo(f"PPO ({DEFAULT})", "speaker_listener", 400_000),
+        ours("MADDPG", "speaker_listener_maddpg", 100_000),
+        form=".1f",
+    ),
+    task(
         "lunarlander",
         ppo(f"PPO ({DEFAULT})", "lunarlander", 500_000),
         peer(ZOO.format("PPO"), 500_000, "sb3", "ppo", "LunarLander-v3"),
@@ -109,7 +131,9 @@ COLOURS = {
     "PPO, centralised critic": "#2e8b57", "PPO, entity sets": "#8c6bb1",
     ZOO.format("PPO"): "#1f6fb4", ZOO.format("SAC"): "#1f6fb4", PLAIN.format("PPO"): "#5fb0d0",
     ZOO.format("DQN"): "#555555", "plain independent PPO": "#1f6fb4",
-    "BenchMARL IPPO": "#555555",
+    "BenchMARL IPPO": "#555555", "TD3": "#2e8b57", "MADDPG": "#2e8b57", "PPO, recurrent": "#d1372c", "PPO": "#1f6fb4",
+    "double DQN, 3-step returns": "#d1372c", "double DQN, dueling": "#e6830b", "double DQN, prioritised replay": "#1f6fb4",
+    "discrete SAC": "#2e8b57", "IMPALA": "#555555",
 }  # fmt: skip
 PANELS = tuple(Panel(experiment.name, RETURN, experiment.name, "return, evaluation") for experiment in EXPERIMENTS)
 
