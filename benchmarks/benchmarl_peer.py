@@ -10,6 +10,8 @@ Every twentieth of the run, and after it, episodes are evaluated with the likeli
 `benchmarl==1.5.1 torchrl==0.10.1 tensordict==0.10.0`; newer versions of TorchRL have renamed what this BenchMARL calls.
 """
 
+# ruff: noqa: D102 - methods implement the interfaces of BenchMARL and TorchRL
+
 from __future__ import annotations
 
 import argparse
@@ -46,13 +48,14 @@ class SpreadEnv(EnvBase):
         self.generator = np.random.default_rng(seed)
         self.age = 0
         shape = (copies, AGENTS)
-        self.observation_spec = Composite(
-            {GROUP: Composite({"observation": Unbounded((*shape, 6 * AGENTS))}, shape=shape)}, shape=(copies,)
-        )
-        self.action_spec = Composite({GROUP: Composite({"action": Categorical(5, shape=shape)}, shape=shape)}, shape=(copies,))
-        self.reward_spec = Composite({GROUP: Composite({"reward": Unbounded((*shape, 1))}, shape=shape)}, shape=(copies,))
+        self.observation_spec = self._grouped("observation", Unbounded((*shape, 6 * AGENTS)))
+        self.action_spec = self._grouped("action", Categorical(len(UNIT_FORCES), shape=shape))
+        self.reward_spec = self._grouped("reward", Unbounded((*shape, 1)))
         flags = {name: Categorical(2, dtype=torch.bool, shape=(copies, 1)) for name in ("done", "terminated", "truncated")}
         self.done_spec = Composite(flags, shape=(copies,))
+
+    def _grouped(self, name: str, spec: Any) -> Composite:
+        return Composite({GROUP: Composite({name: spec}, shape=(*self.batch_size, AGENTS))}, shape=self.batch_size)
 
     def _observed(self, end: bool) -> dict[str, Any]:
         seen = torch.from_numpy(np.stack(self.world.observe(), axis=1).astype(np.float32))
@@ -105,7 +108,7 @@ class Spread(TaskClass):
         )
 
     def action_spec(self, env: EnvBase) -> Composite:
-        return env.full_action_spec_unbatched if hasattr(env, "full_action_spec_unbatched") else env.full_action_spec
+        return env.full_action_spec_unbatched
 
     def info_spec(self, env: EnvBase) -> Composite | None:
         return None

@@ -7,8 +7,8 @@
     python benchmarks/standard.py --report                 # the document anew, from the runs that are there and from earlier metrics
 
 Our rows are `orchestrate up configs/standard/TASK.yaml` with the overrides of the row and an evaluation of 20 episodes every twentieth of
-the run, 100 at its end. The other rows are made by `benchmarks/standard_peers.py` and need the extra `compare`; that of BenchMARL is made by
-`benchmarks/benchmarl_peer.py`, in an environment that has it: `python benchmarks/standard.py simple_spread_benchmarl`.
+the run, 100 at its end. The other rows are made by `benchmarks/standard_peers.py` and need the extra `compare`; that of BenchMARL is made
+by `benchmarks/benchmarl_peer.py`, in an environment that has it: `python benchmarks/standard.py simple_spread_benchmarl`.
 """
 
 from __future__ import annotations
