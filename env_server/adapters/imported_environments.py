@@ -41,7 +41,7 @@ _ROMS = "auto_rom_install_path"
 """option of the Atari games of PettingZoo: the directory with the ROM files"""
 _GYMNASIUM = "gymnasium"
 Maker = Callable[[], Any]
-_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players", "n_pistons", "n_walkers", "n_pursuers")
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players", "n_pistons")
 """usual names of the option that sets the number of agents"""
 
 
