@@ -186,7 +186,8 @@ def test_examples_are_valid_and_their_environments_playable(path: Path) -> None:
     description = describe(configuration.environment, agents, edges)
     assert (description.goal_space is None) == (configuration.agents.goals is None)
     kind = configuration.agents.learner.kind
-    assert all(len(layout.shape) == 1 for layout in description.layouts.values())
+    axes = 3 if getattr(configuration.agents.learner, "network", None) == "cnn" else 1
+    assert all(len(layout.shape) == axes for layout in description.layouts.values())
     assert kind == "ppo" or all(bool(layout.actions) == (kind == "double_dqn") for layout in description.layouts.values())
     small = configuration.environment.model_copy(update={"copies": 2})
     environment = create(small, agents, edges, configuration.seed)
