@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -110,8 +111,8 @@ class WorldCopies(HoldableCopies):
 
     def _end(self, copy: int) -> None:
         self._over[copy] = True
-        places = np.flatnonzero(self._member[:, copy]).tolist()
-        members, earned = tuple(self.agents[i] for i in places), tuple(self._earned[places, copy].tolist())
+        taking = self._member[:, copy].tolist()
+        members, earned = tuple(compress(self.agents, taking)), tuple(compress(self._earned[:, copy].tolist(), taking))
         lengths = (int(self._steps[copy]),) * len(members)
         evaluation, metrics = bool(self._marks[copy] & Flag.EVALUATION), self._rules.metrics(copy)
         self._records.append(EpisodeRecord(int(self._episode[copy]), members, earned, lengths, evaluation, metrics=metrics))

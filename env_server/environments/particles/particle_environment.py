@@ -47,8 +47,7 @@ class VectorParticles(WorldCopies):
     def decode(self, actions: Mapping[str, Array]) -> Floats:
         """`[N, A, K]` in [-1, 1]: unit forces of discrete actions, or continuous ones (NaN: 0)."""
         if self.world.layouts[0].actions:
-            chosen = self.choices(actions, len(UNIT_FORCES))
-            return np.ascontiguousarray(UNIT_FORCES[chosen].transpose(0, 2, 1))
+            return UNIT_FORCES.T[:, self.choices(actions, len(UNIT_FORCES))].transpose(1, 0, 2)
         forces = np.zeros((len(self.agents), len(self.world.layouts[0].low), self.copies))
         for i, agent in enumerate(self.agents):
             if agent in actions:

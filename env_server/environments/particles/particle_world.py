@@ -40,13 +40,12 @@ class ParticleWorld(World):
         """The things in one copy, those behind first."""
 
 
-def team(generator: np.random.Generator, sizes: Sequence[int] | None, agents: int, last: bool = False) -> NDArray[np.bool_]:
-    """`[agents]`: who takes part in an episode: uniformly one of `sizes`, and so many uniform agents, with `last` always the last one;
-    without sizes all, and nothing is drawn."""
+def team(generator: np.random.Generator, sizes: Sequence[int], agents: int, last: bool = False) -> NDArray[np.bool_]:
+    """`[agents]`: which agents take part in an episode: uniformly one of `sizes`, and so many uniform agents, with `last` always the last
+    one."""
     taking = np.ones(agents, bool)
-    if sizes is not None:
-        absent = agents - sizes[int(generator.integers(len(sizes)))]
-        taking[generator.permutation(agents - last)[:absent]] = False
+    absent = agents - sizes[int(generator.integers(len(sizes)))]
+    taking[generator.permutation(agents - last)[:absent]] = False
     return taking
 
 
@@ -78,17 +77,20 @@ class MotionWorld(ParticleWorld):
         self._copies = physics.position.shape[2]
         self.present = np.ones((len(physics.position), self._copies), bool)
         """`[M, K]`: bodies that are in the world; the others are far away from everything, and from each other"""
+        self._partial = False
+        """whether some body was ever absent: where none is, steps do without the masks"""
         self._far = np.zeros((len(physics.position), 2))
         self._far[:, 0] = _FAR * np.arange(1, len(physics.position) + 1)
 
     def _place(self, copy: int, position: Floats, present: NDArray[np.bool_]) -> None:
         """The bodies `present[M]` of one copy go to `position[M, 2]`, and the others away."""
         self.present[:, copy] = present
+        self._partial |= not present.all()
         self.physics.place(copy, np.where(present[:, None], position, self._far))
 
-    def members(self, copy: int) -> NDArray[np.bool_]:
+    def members(self, copy: int) -> NDArray[np.bool_] | bool:
         """Agents whose bodies are present."""
-        return self.present[: self._agents, copy]
+        return self.present[: self._agents, copy] if self._partial else True
 
     def _observations(self, size: int, sight: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """`[N, K, size]`, of which the first 4 + 2 E numbers are written and the others are 0. Bodies that are absent, or with `sight`
@@ -99,7 +101,7 @@ class MotionWorld(ParticleWorld):
         observed[:, :, 2:4] = position[: self._agents].transpose(0, 2, 1)
         offset = position[self._seen] - position[: self._agents]
         near = None if sight is None else length(offset) <= sight
-        if not self.present.all():
+        if self._partial:
             own = self.present[: self._agents]
             observed *= own[:, :, None]
             among = self.present[self._seen] & own

@@ -47,7 +47,10 @@ class SpreadWorld(MotionWorld):
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
         """Agents, then landmarks, are drawn as in mpe2."""
-        taking = team(generator, self.options.team_sizes, self._agents)
+        if (sizes := self.options.team_sizes) is None:
+            self.physics.place(copy, generator.uniform(-1, 1, (2 * self._agents, 2)))
+            return
+        taking = team(generator, sizes, self._agents)
         landmarks = np.arange(self._agents) < np.count_nonzero(taking)
         self._place(copy, generator.uniform(-1, 1, (2 * self._agents, 2)), np.concatenate([taking, landmarks]))
 
@@ -55,7 +58,7 @@ class SpreadWorld(MotionWorld):
         """d `[L, K]`; 0 for absent landmarks."""
         apart = self.physics.distance(self._walker, self._landmark)
         nearest: Floats = apart.reshape(self._agents, self._agents, -1).min(axis=1)
-        return nearest * self.present[self._agents :]
+        return nearest * self.present[self._agents :] if self._partial else nearest
 
     def touching(self) -> Floats:
         """c `[N, K]`."""
@@ -69,7 +72,10 @@ class SpreadWorld(MotionWorld):
 
     def step(self, action: Floats) -> Floats:
         """Rewards `[N, K]` after a step by the forces 5 `action[N, 2, K]`."""
-        self.physics.step(action * SENSITIVITY * self.present[: self._agents, None])
+        force = action * SENSITIVITY
+        if self._partial:
+            force *= self.present[: self._agents, None]
+        self.physics.step(force)
         nearest, touching = self.nearest(), self.touching()
         if self.options.reward == "inverse_distance":
             near = 1.0 / np.maximum(nearest, 1.0 / _LARGEST_REWARD)
@@ -90,7 +96,9 @@ class SpreadWorld(MotionWorld):
     def metrics(self, copy: int) -> dict[str, float]:
         """`landmarks.covered`."""
         position = self.physics.position[:, :, copy]
-        landmarks = position[self._agents :][self.present[self._agents :, copy]]
+        landmarks = position[self._agents :]
+        if self._partial:
+            landmarks = landmarks[self.present[self._agents :, copy]]
         apart = np.linalg.norm(landmarks[:, None] - position[: self._agents], axis=2)
         return {COVERED_SHARE: float((apart.min(axis=1) < COVERED).mean())}
 

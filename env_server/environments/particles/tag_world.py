@@ -60,10 +60,14 @@ class TagWorld(MotionWorld):
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
         """Moving bodies, then obstacles, are drawn as in mpe2."""
-        taking = team(generator, self.options.team_sizes, self._agents, last=self._prey is None)
+        sizes = self.options.team_sizes
+        taking = None if sizes is None else team(generator, sizes, self._agents, last=self._prey is None)
         movers = generator.uniform(-1, 1, (self._predators + 1, 2))
         position = np.concatenate([movers, generator.uniform(-0.9, 0.9, (self.options.obstacles, 2))])
-        self._place(copy, position, np.concatenate([taking, np.ones(len(position) - len(taking), bool)]))
+        if taking is None:
+            self.physics.place(copy, position)
+        else:
+            self._place(copy, position, np.concatenate([taking, np.ones(len(position) - len(taking), bool)]))
         if self._prey is not None:
             self._prey.begin(copy, generator)
 
@@ -71,7 +75,9 @@ class TagWorld(MotionWorld):
         """Rewards `[N, K]` after a step by forces of 3 `action[N, 2, K]` on predators, 4 on a prey that learns."""
         physics, k = self.physics, self._predators
         force = np.empty_like(physics.velocity)
-        force[: self._agents] = action * self._sensitivity * self.present[: self._agents, None]
+        force[: self._agents] = action * self._sensitivity
+        if self._partial:
+            force[: self._agents] *= self.present[: self._agents, None]
         if self._prey is not None:
             bodies = np.delete(physics.position, k, axis=0)
             force[k] = self._prey.force(physics.position[k], bodies, self._reach, self.present[:k])
