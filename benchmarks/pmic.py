@@ -7,8 +7,8 @@
     python benchmarks/pmic.py --list                       # the runs, and which of them are there
     python benchmarks/pmic.py --report                     # the document anew, from the runs that are there and from earlier metrics
 
-Rows are `orchestrate up configs/pmic/CONFIG.yaml`, and can be interrupted: the same command goes on where it was. Returns are the team's: the
-mean over the agents' returns, which are equal in all tasks. `python benchmarks/pmic_cost.py` measures what a run costs.
+Rows are `orchestrate up configs/pmic/CONFIG.yaml`, and can be interrupted: the same command goes on where it was. Returns are the team's:
+the mean over the agents' returns, which are equal in all tasks. `python benchmarks/pmic_cost.py` measures what a run costs.
 """
 
 from __future__ import annotations

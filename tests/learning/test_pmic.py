@@ -16,7 +16,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 def test_three_processes_learn_cooperative_navigation_within_40000_steps(tmp_path: Path) -> None:
     """Four times the updates of the shipped configuration. Uniform forces are given -232, the metrics of a run add up three agents."""
     config = REPOSITORY / "configs" / "pmic" / "navigation.yaml"
-    given = ["agents.learner.replay_ratio=0.08", "until.steps=40000", "evaluation={every: {steps: 20000}, episodes: 128, final_episodes: 512}"]
+    given = [
+        "agents.learner.replay_ratio=0.08",
+        "until.steps=40000",
+        "evaluation={every: {steps: 20000}, episodes: 128, final_episodes: 512}",
+    ]
     done = orchestrate(tmp_path / "runs", "up", str(config), *given, "--name", "smoke", "--plain", timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
     directory = tmp_path / "runs" / "smoke"

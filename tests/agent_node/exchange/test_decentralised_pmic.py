@@ -23,7 +23,11 @@ from tests.agent_node.exchange.joint_team import JointTeam
 
 LEARNER = {"kind": "maddpg", "batch_size": 64, "learning_starts": 60, "replay_ratio": 0.1, "hidden": [16, 16]}
 REWARD = {"kind": "mutual_information", "least_episodes": 3, "warm_up": 1, "batch_size": 64, "episodes": 20, "reorder": 8}
-ENVIRONMENT: dict[str, Any] = {"id": "particles:simple_spread", "copies": 4, "options": {"horizon": 10, "actions": "continuous", "reward": "team"}}
+ENVIRONMENT: dict[str, Any] = {
+    "id": "particles:simple_spread",
+    "copies": 4,
+    "options": {"horizon": 10, "actions": "continuous", "reward": "team"},
+}
 
 
 def team(every: int = 1, deadline: str = "2s", reward_range: list[float] | None = None, **options: Any) -> JointTeam:
