@@ -45,8 +45,11 @@ class JointPairs:
         self._continuous = [j for j, spec in enumerate(team.specs) if not spec.actions]
         self._discrete = [j for j, spec in enumerate(team.specs) if spec.actions]
         self._specs = team.specs
-        self._low = {j: torch.tensor(team.specs[j].low) for j in self._continuous}
-        self._range = {j: torch.tensor(team.specs[j].high) - self._low[j] for j in self._continuous}
+        bounds = [(low, high, j) for j in self._continuous for low, high in zip(team.specs[j].low, team.specs[j].high, strict=True)]
+        self._low = torch.tensor([low for low, _, _ in bounds])
+        self._range = torch.tensor([high for _, high, _ in bounds]) - self._low
+        self._member = torch.tensor([j for _, _, j in bounds], dtype=torch.int64)
+        """of each continuous component"""
         self.state = sum(int(np.prod(spec.observation)) for spec in team.specs)
         self.continuous = sum(len(team.specs[j].low) for j in self._continuous)
         self.choices = tuple(count for j in self._discrete for count in team.specs[j].actions)
@@ -60,7 +63,10 @@ class JointPairs:
             return values if whole else values * joint.active[:, j, None]
 
         state = torch.cat([present(values.flatten(1), j) for j, values in enumerate(joint.observation)], dim=1)
-        parts = [present((joint.action[j] - self._low[j]) / self._range[j] * 2 - 1, j) for j in self._continuous]
+        parts = []
+        if self._continuous:
+            scaled = (torch.cat([joint.action[j] for j in self._continuous], dim=1) - self._low) / self._range * 2 - 1
+            parts.append(scaled if whole else scaled * joint.active[:, self._member])
         for j in self._discrete:
             for factor, count in enumerate(self._specs[j].actions):
                 parts.append(present(functional.one_hot(joint.action[j][:, factor], count), j))
