@@ -33,7 +33,7 @@ def spent(config: str, steps: int, overrides: Sequence[str]) -> tuple[float, dic
         given = [EVALUATION, *overrides, f"until.steps={steps}", "--plain", "--name", "cost"]
         subprocess.run([*words, *given], check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
         summary = json.loads((Path(folder) / "cost" / "summary.json").read_text())
-    nodes = {name: float(node["usage"]["cpu_seconds"]) for name, node in summary["nodes"].items()}
+    nodes = {name: float(node["usage"]["cpu_seconds"]) for name, node in summary["nodes"].items() if node["usage"]}
     agents = [seconds for name, seconds in nodes.items() if name.startswith("agent-")]
     environment = sum(seconds for name, seconds in nodes.items() if name.startswith("env-"))
     return float(summary["steps"]), {
