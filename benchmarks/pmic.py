@@ -58,7 +58,7 @@ EXPERIMENTS = (
     experiment("predators-12", "predator_prey", 4 * MILLION, PAIR, (0, 1, 2), overrides=("agents.count=12",)),
     experiment("navigation-bad-network", "navigation", 3 * MILLION + MILLION // 2, PAIR, network="_bad_network"),
     experiment("predators-bad-network", "predator_prey", 4 * MILLION, PAIR, network="_bad_network"),
-    experiment("rescue", "rescue", MILLION // 5, PAIR),
+    experiment("rescue", "rescue", MILLION, PAIR),
 )
 PANELS = tuple(Panel(one.name, RETURN, one.name, "team return, evaluation") for one in EXPERIMENTS)
 
