@@ -20,6 +20,7 @@ from orchestrator.cli.command_options import (
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from orchestrator.datasets.recording import Progress
     from protocols.datasets.dataset_reader import Dataset
 
 _MAKE = examples(
@@ -29,6 +30,7 @@ _MAKE = examples(
 )
 datasets = typer.Typer(help="Recorded experience in shards, one for each agent.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(datasets, name="dataset")
+OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the new dataset.")]
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Directory of a dataset.")]
 
 
@@ -36,7 +38,7 @@ DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Direct
 def make(
     context: typer.Context,
     config: ConfigArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the new dataset.")],
+    output: OutputOption,
     overrides: OverridesArgument = None,
     mix: Annotated[
         str,
@@ -65,16 +67,24 @@ def make(
     configuration = configuration_loader.load(config, overrides or [], machine=UNLIMITED).configuration
     wanted = quotas(mixture, episodes if episodes is not None else steps or 0)
     unit = "episodes" if steps is None else "transitions"
-    shown = -1
+    record_dataset(output, configuration, mixture, wanted, steps is not None, seed, settings.runs_dir, _progress(settings, unit))
+    _describe(settings, Dataset(output))
 
-    def progress(name: str, done: int, total: int) -> None:
-        nonlocal shown
-        quarter = 4 * min(done, total) // total
-        if settings.prints and (done == 0 or quarter != shown):
-            print_error(f"{name}: {min(done, total)} of {total} {unit}")
-        shown = quarter
 
-    record_dataset(output, configuration, mixture, wanted, steps is not None, seed, settings.runs_dir, progress)
+@datasets.command("collect", epilog=examples("orchestrate dataset collect runs/spread-brave-otter-0001 -o replay3"))
+def collect(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run that was started with record_episodes=true, and has ended.")],
+    output: OutputOption,
+) -> None:
+    """Make a dataset of quality replay: all training episodes of a run as its agents saw them, exploration included, in the order in which
+    they began. The directory exists when it is complete."""
+    from orchestrator.datasets.run_experience import collect_run
+    from orchestrator.results import run_directories
+    from protocols.datasets.dataset_reader import Dataset
+
+    settings = options(context)
+    collect_run(output, run_directories.find(settings.runs_dir, run), _progress(settings, "episodes"))
     _describe(settings, Dataset(output))
 
 
@@ -88,6 +98,20 @@ def info(context: typer.Context, dataset: DatasetArgument) -> None:
     found = Dataset(dataset)
     found.verify()
     _describe(options(context), found)
+
+
+def _progress(settings: GlobalOptions, unit: str) -> Progress:
+    """Prints each quarter of what is written under a name."""
+    shown = -1
+
+    def progress(name: str, done: int, total: int) -> None:
+        nonlocal shown
+        quarter = 4 * min(done, total) // total
+        if settings.prints and (done == 0 or quarter != shown):
+            print_error(f"{name}: {min(done, total)} of {total} {unit}")
+        shown = quarter
+
+    return progress
 
 
 def _describe(settings: GlobalOptions, dataset: Dataset) -> None:
