@@ -1,4 +1,4 @@
-"""The experience of an agent in files, as it is made (`record_episodes`): `orchestrate dataset collect` joins those of all agents to a dataset."""
+"""The experience of an agent in files, as it is made (`record_episodes`); `orchestrate dataset collect` joins those of all agents."""
 
 from __future__ import annotations
 

@@ -156,8 +156,7 @@ class Actor:
         self._learner, self._rewards, self._rollout = components[LEARNER], components.get(REWARDS), components.get(ROLLOUT)
         self._recurrent = "recurrent" in self._learner.capabilities
         self._recording = components.get(RECORDING) is not None
-        memories = (REPLAY, JOINT_ROLLOUTS, RECORDING)
-        self._records_extras = records_extras or any(components.get(role) is not None for role in memories)
+        self._records_extras = records_extras or not {REPLAY.name, JOINT_ROLLOUTS.name, RECORDING.name}.isdisjoint(components.roles)
         """only memories of whole episodes store their extras, which may be large"""
         self._history = HistoryStack(self._copies, components.features)
         self._recorder = EpisodeRecorder(self._copies, components.features, components.space)

@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field
 
 from protocols.runtime.settings_types import AlsoAccepts, Settings
 
-
 EPISODES = "episodes"
 """folder of an agent's directory in a run with `record_episodes`"""
 

@@ -186,14 +186,20 @@ def test_wrong_numbers_are_refused(dataset: Path) -> None:
 
 def test_who_may_learn_from_it(dataset: Path) -> None:
     manifest = read_manifest(dataset)
-    assert not manifest.differences("particles:simple_spread", {"horizon": 25}, LAYOUTS)
-    (text,) = manifest.differences("particles:simple_tag", {}, LAYOUTS)
+
+    def different(layouts: dict[str, Layout], **changes: Any) -> str:
+        (text,) = manifest.differences(msgspec.structs.replace(ENVIRONMENT, **changes), layouts)
+        return text
+
+    assert not manifest.differences(ENVIRONMENT, LAYOUTS)
+    text = different(LAYOUTS, id="particles:simple_tag")
     assert text.startswith("environment.id: the dataset was recorded in particles:simple_spread")
-    (text,) = manifest.differences("particles:simple_spread", {"horizon": 50}, LAYOUTS)
-    assert "recorded with horizon = 25" in text
-    (text,) = manifest.differences("particles:simple_spread", {"horizon": 25}, {**LAYOUTS, "agent-2": VECTOR})
+    assert "recorded with horizon = 25" in different(LAYOUTS, options={"horizon": 50})
+    assert "environment.wrappers: the dataset was recorded with []" in different(LAYOUTS, wrappers=[{"kind": "clip_reward"}])
+    assert "environment.images: the dataset was recorded with {}" in different(LAYOUTS, images={"size": 42})
+    text = different({**LAYOUTS, "agent-2": VECTOR})
     assert "none is agent-2" in text and "write agents.count: 2" in text
-    (text,) = manifest.differences("particles:simple_spread", {"horizon": 25}, {"agent-0": Layout(shape=[5], actions=[4, 2])})
+    text = different({"agent-0": Layout(shape=[5], actions=[4, 2])})
     assert "shards.agent-0.layout.shape: the dataset has [3], and the environment [5]" in text
 
 
