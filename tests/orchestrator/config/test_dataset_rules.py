@@ -47,7 +47,6 @@ def test_the_environment_of_the_dataset_is_right(dataset: Path) -> None:
         (["environment={id: landmarks}"], "environment", "has goals, and datasets hold none"),
         (["environment={id: landmarks}", "dataset=null", "record_episodes=true"], "record_episodes", "has goals, and datasets hold none"),
         (["record_episodes=true"], "record_episodes", "write record_episodes: false"),
-        (["environment.images.size=42"], "dataset.path", "environment.images: the dataset was recorded with"),
         (["agents.learner={kind: ppo}", "exchange.consensus=null"], "agents.learner", "ppo cannot learn from stored transitions"),
         (["exchange.experience={}"], "exchange.experience", "write experience: null"),
         (["until={episodes: 100}"], "until", "write until: {steps: N}"),

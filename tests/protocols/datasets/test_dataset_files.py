@@ -222,5 +222,5 @@ def test_parts_of_an_episode_belong_together(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="one number"):
             writer.add({"agent-0": part(0, 0, VECTOR, 2, 0), "agent-1": part(1, 0, IMAGE, 2, 0)})
         writer.add({"agent-0": part(0, 0, VECTOR, 2, 0)})
-        with pytest.raises(ValueError, match="which is new"):
+        with pytest.raises(ValueError, match="above those before"):
             writer.add({"agent-0": part(0, 0, VECTOR, 2, 0)})
