@@ -22,7 +22,7 @@ from protocols.datasets.manifest import (
     Shard,
     write_manifest,
 )
-from protocols.datasets.shard_episodes import ShardEpisode, encode_part
+from protocols.datasets.shard_episodes import ShardEpisode, decode_part, encode_part
 from protocols.spaces.layout import Layout
 
 PART_BYTES = 64 * 2**20
@@ -73,7 +73,7 @@ class DatasetWriter:
 
     def add(self, parts: Mapping[str, ShardEpisode]) -> None:
         """One episode: the parts of its members, which have the same number and behaviour. `ValueError` where they have not, or where
-        the number is not above that of the episode before."""
+        the number is not above that of the episode before; `DatasetError` for arrays that the layout does not allow."""
         numbers, behaviours = ({part.number for part in parts.values()}, {part.behaviour for part in parts.values()})
         if len(numbers) != 1 or behaviours != {len(self._behaviours) - 1} or min(numbers) <= self._newest:
             raise ValueError("the parts of an episode have one number, above those before, and the behaviour that was begun last")
@@ -92,6 +92,8 @@ class DatasetWriter:
         self._waiting_bytes[agent] = 0
         if episodes:
             content, file = encode_part(episodes), f"{agent}/{len(self._parts[agent]):05}.safetensors"
+            for _ in decode_part(content, self._layouts[agent], len(self._behaviours), file):
+                pass  # what readers would refuse is not written
             (self._temporary / file).write_bytes(content)
             steps = sum(episode.steps for episode in episodes)
             digest = sha256(content).hexdigest()
