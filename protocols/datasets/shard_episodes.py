@@ -133,6 +133,13 @@ def _check_values(found: dict[str, Array], layout: Layout, behaviours: int, file
         raise DatasetError(f"{file}: steps: an episode has none; {CURE}")
     if ((found["behaviour"] < 0) | (found["behaviour"] >= behaviours)).any():
         raise DatasetError(f"{file}: behaviour: a number is not of one of the manifest's {behaviours} behaviours; {CURE}")
+    if (found["episode"] < 0).any():
+        raise DatasetError(f"{file}: episode: a number is negative; {CURE}")
+    begins = np.isin(np.arange(len(found["moment"])), np.cumsum(found["steps"]) - found["steps"])
+    if ((found["moment"] < 0) | ((np.diff(found["moment"], prepend=-1) < 1) & ~begins)).any():
+        raise DatasetError(f"{file}: moment: the steps of an episode do not rise from 0 or later; {CURE}")
+    if np.isinf(found["log_probability"]).any():
+        raise DatasetError(f"{file}: log_probability: a number is infinite; write NaN where it is unknown, and make the dataset anew")
     for name in ("observation", "reward") if layout.dtype == "f4" else ("reward",):
         if not np.isfinite(found[name]).all():
             raise DatasetError(f"{file}: {name}: a number is not finite; remove the episode, or make the dataset anew")

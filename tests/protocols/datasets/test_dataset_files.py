@@ -180,8 +180,50 @@ def test_wrong_numbers_are_refused(dataset: Path) -> None:
     reward[0] = np.inf
     one = ShardEpisode(0, 0, first.observation, first.action, reward, True, first.moment, first.log_probability)
     assert "reward: a number is not finite" in rewritten(dataset, one)
+    plain = (first.observation, first.action, first.reward, True)
+    for moment in (first.moment[::-1].copy(), first.moment - 1, np.zeros_like(first.moment)):
+        assert "moment: the steps of an episode do not rise" in rewritten(
+            dataset, ShardEpisode(0, 0, *plain, moment, first.log_probability)
+        )
+    infinite = np.full_like(first.log_probability, -np.inf)
+    assert "log_probability: a number is infinite" in rewritten(dataset, ShardEpisode(0, 0, *plain, first.moment, infinite))
+    assert "episode: a number is negative" in rewritten(dataset, ShardEpisode(-1, 0, *plain, first.moment, first.log_probability))
+    observation = np.full_like(first.observation, np.nan)
+    one = ShardEpisode(0, 0, observation, first.action, first.reward, True, first.moment, first.log_probability)
+    assert "observation: a number is not finite" in rewritten(dataset, one)
     one = ShardEpisode(2**32, 0, first.observation, first.action, first.reward, True, first.moment, first.log_probability)
     assert "episode: agent-0 has episode 4294967296 twice" in rewritten(dataset, one)
+
+
+def test_numbers_rise_where_shards_are_joined(dataset: Path) -> None:
+    """`joined` returns the parts of each episode; a shard in another order is refused."""
+    joined = list(Dataset(dataset).joined())
+    assert [{agent: one.number for agent, one in parts.items()} for parts in joined] == [dict.fromkeys(LAYOUTS, n) for n in (0, 1, 2**32)]
+    files = [dataset / f"agent-0/0000{place}.safetensors" for place in (0, 1)]
+    contents = [file.read_bytes() for file in files]
+
+    def swap(manifest: Any) -> None:
+        parts = manifest["shards"][0]["parts"]
+        for place in (0, 1):
+            files[place].write_bytes(contents[1 - place])
+        parts[0], parts[1] = {**parts[1], "file": parts[0]["file"]}, {**parts[0], "file": parts[1]["file"]}
+
+    lie(dataset, swap)
+    with pytest.raises(DatasetError, match="agent-0: episode: 0 follows 1"):
+        list(Dataset(dataset).joined())
+
+
+def test_what_readers_refuse_is_not_written(tmp_path: Path) -> None:
+    wrong = part(0, 0, VECTOR, 2, 0)
+    wrong.action[1, 0] = 7
+    with (
+        pytest.raises(DatasetError, match=r"action: a choice is not one of \[4, 2\]"),
+        DatasetWriter(tmp_path / "a", ENVIRONMENT, LAYOUTS, 0) as writer,
+    ):
+        writer.begin_behaviour("random", "random")
+        writer.add({"agent-0": wrong})
+        writer.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_who_may_learn_from_it(dataset: Path) -> None:
