@@ -75,7 +75,7 @@ def test_damage_and_missing_episodes_are_named(run: Path) -> None:
     other = ShardEpisode(1, 0, np.zeros((3, 7), np.float32), np.zeros((2, 1), np.int32), np.zeros(2, np.float32), False,
                          np.arange(2, dtype=np.int32), np.zeros(2, np.float32))  # fmt: skip
     file.write_bytes(encode_part([other]))
-    with pytest.raises(DatasetError, match=r"observation is float32\[3, 7\]"):
+    with pytest.raises(DatasetError, match=r"observation is uint8\[3, 7\]"):
         collected(run)
     assert not (run.parent / "data").exists() and not list(run.parent.glob(".data*"))
 

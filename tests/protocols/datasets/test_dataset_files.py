@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from protocols.datasets.dataset_reader import Dataset
 from protocols.datasets.dataset_writer import DatasetWriter
 from protocols.datasets.manifest import MANIFEST, DatasetEnvironment, DatasetError, Manifest, read_manifest, write_manifest
-from protocols.datasets.shard_episodes import ShardEpisode, encode_part
+from protocols.datasets.shard_episodes import ShardEpisode, decode_part, encode_part
 from protocols.spaces.layout import Layout
 
 VECTOR = Layout(shape=[3], actions=[4, 2])
@@ -193,6 +193,19 @@ def test_wrong_numbers_are_refused(dataset: Path) -> None:
     assert "observation: a number is not finite" in rewritten(dataset, one)
     one = ShardEpisode(2**32, 0, first.observation, first.action, first.reward, True, first.moment, first.log_probability)
     assert "episode: agent-0 has episode 4294967296 twice" in rewritten(dataset, one)
+
+
+@pytest.mark.parametrize(("value", "size"), [(7.0, 1), (255.0, 1), (256.0, 4), (0.5, 4), (-1.0, 4), (np.nan, 4)])
+def test_whole_numbers_take_one_byte(value: float, size: int) -> None:
+    """Where all observations of a file are bytes, they are stored as such, and read as before."""
+    layout, one = Layout(shape=[100], actions=[2]), part(0, 0, Layout(shape=[100], actions=[2]), 50, 0)
+    one.observation[:] = np.arange(100)
+    one.observation[3, 4] = value
+    content = encode_part([one])
+    assert abs(len(content) - 51 * 100 * size) < 2000
+    if np.isfinite(value):
+        (found,) = decode_part(content, layout, 1, "file")
+        assert found.observation.dtype == np.float32 and np.array_equal(found.observation, one.observation)
 
 
 def test_numbers_rise_where_shards_are_joined(dataset: Path) -> None:
