@@ -1,6 +1,6 @@
 """What `orchestrate dataset make` records, how fast, and in how many bytes: the table of docs/reference/datasets.md.
 
-    python benchmarks/dataset_table.py                         # all, about five minutes of processor time
+    python benchmarks/dataset_table.py                         # all, about three minutes of processor time
     python benchmarks/dataset_table.py pistonball --print      # rows whose name contains this, without writing the page
 
 Each environment is recorded twice, with random actions: speeds are those of the additional episodes, per second of processor time of the
@@ -48,14 +48,14 @@ ROWS = (
     Row("particles:simple_tag", "", 4, 4000, more=("environment.copies=64",)),
     Row("mpe2:simple_spread_v3", "", 3, 300),
     Row("mpe2:simple_tag_v3", "", 4, 300),
-    Row("pettingzoo.sisl:pursuit_v5", "n_pursuers: 8", 8, 8),
-    Row("pettingzoo.sisl:multiwalker_v9", "n_walkers: 3", 3, 60, "box2d", CONTINUOUS),
-    Row("pettingzoo.sisl:waterworld_v4", "n_pursuers: 2", 2, 6, "", CONTINUOUS),
-    Row("pettingzoo.butterfly:knights_archers_zombies_v11", "", 4, 24, "butterfly"),
-    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 5, continuous: false", 5, 16, "butterfly", more=("environment.copies=4", SMALL)),
-    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 20, continuous: false", 20, 8, "butterfly", more=("environment.copies=4", SMALL)),
+    Row("pettingzoo.sisl:pursuit_v5", "n_pursuers: 8", 8, 4),
+    Row("pettingzoo.sisl:multiwalker_v9", "n_walkers: 3", 3, 20, "box2d", CONTINUOUS),
+    Row("pettingzoo.sisl:waterworld_v4", "n_pursuers: 2", 2, 4, "", CONTINUOUS),
+    Row("pettingzoo.butterfly:knights_archers_zombies_v11", "", 4, 12, "butterfly"),
+    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 5, continuous: false", 5, 8, "butterfly", more=("environment.copies=4", SMALL)),
+    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 20, continuous: false", 20, 4, "butterfly", more=("environment.copies=4", SMALL)),
     Row(
-        "pettingzoo.atari:space_invaders_v2", "", 2, 4, "atari",
+        "pettingzoo.atari:space_invaders_v2", "", 2, 2, "atari",
         more=("environment.copies=2", "environment.images={size: [84, 84], grayscale: true}"),
     ),
 )  # fmt: skip
