@@ -131,6 +131,11 @@ class MinariSource:
 
     def episodes(self, layouts: Mapping[str, Layout]) -> Iterator[dict[str, ShardEpisode]]:
         """All episodes; see `ImportedDataset`."""
+        names, acting = (list(getattr(space, "spaces", ())) for space in (self._store.observation_space, self._store.action_space))
+        if (names or len(layouts) > 1) and not set(names) == set(acting) == set(layouts):
+            text = f"observation_space has the entries {', '.join(names) or 'of one agent'}, and the agents are {', '.join(layouts)}"
+            cure = f"name the entries agent-0, agent-1, ..., and write agents.count: {len(names) or 1}"
+            raise DatasetError(f"{self._path / METADATA}: {text}; {cure}")
         numbered = zip(self._store.get_episodes(range(self._total)), self._store.get_episode_metadata(range(self._total)), strict=True)
         try:
             for place, (found, attributes) in enumerate(numbered):
@@ -146,11 +151,7 @@ class MinariSource:
     def _part(self, found: Mapping[str, Any], agent: str, layout: Layout, agents: int, number: int, behaviour: int) -> ShardEpisode | None:
         """What an agent has of an episode; None where it is no member."""
         where = f"{self._path}: episode {found['id']}"
-        several = isinstance(self._store.observation_space, spaces.Dict) and agent in self._store.observation_space.spaces
-        if not several and (agents > 1 or isinstance(self._store.observation_space, spaces.Dict)):
-            names = ", ".join(getattr(self._store.observation_space, "spaces", ())) or "none"
-            text = f"observation_space has no entry {agent} (its entries: {names})"
-            raise DatasetError(f"{self._path / METADATA}: {text}; rename its entries agent-0, agent-1, ..., or write agents.count: 1")
+        several = isinstance(self._store.observation_space, spaces.Dict)
         observation = np.asarray(found["observations"][agent] if several else found["observations"])
         action = np.asarray(found["actions"][agent] if several else found["actions"])
         space = self._store.action_space[agent] if several else self._store.action_space

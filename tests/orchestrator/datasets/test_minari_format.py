@@ -118,7 +118,12 @@ def test_a_dataset_of_one_agent(tmp_path: Path) -> None:
         (BOX, spaces.Discrete(3), {"actions": np.array([0, 1, 2, 0])}, r"episode 0: actions of agent-0: a choice is not one of \[2\]"),
         (BOX, spaces.Box(-1, 1, (1,)), {"actions": np.zeros((4, 1))}, r"actions of agent-0: they are float64\[1\].*discrete \[2\]"),
         (BOX, TWO, {"rewards": np.array([0, 1, np.nan, 0])}, "reward: a number is not finite"),
-        (spaces.Dict(x=BOX), TWO, {"observations": {"x": np.zeros((5, 4))}}, r"no entry agent-0 \(its entries: x\); rename its entries"),
+        (
+            spaces.Dict(x=BOX),
+            TWO,
+            {"observations": {"x": np.zeros((5, 4))}},
+            "has the entries x, and the agents are agent-0; name the entries",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, observation: Any, action: Any, changes: dict[str, Any], text: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load, save
 
 from protocols.datasets.dataset_reader import Dataset
 from protocols.datasets.dataset_writer import DatasetWriter
@@ -166,12 +167,20 @@ def test_a_manifest_that_lies_is_refused(dataset: Path, change: Any, field: str)
     assert field in refused(dataset)
 
 
-def rewritten(dataset: Path, episode: ShardEpisode) -> str:
+def rewritten(dataset: Path, given: ShardEpisode | bytes) -> str:
     """Agent-0's first file with another content, and a manifest with its digest."""
-    content = encode_part([episode])
+    content = given if isinstance(given, bytes) else encode_part([given])
     (dataset / "agent-0/00000.safetensors").write_bytes(content)
     lie(dataset, lambda m: m["shards"][0]["parts"][0].update(sha256=sha256(content).hexdigest(), size=len(content)))
     return refused(dataset)
+
+
+def test_files_that_are_no_shard_are_refused(dataset: Path) -> None:
+    whole = (dataset / "agent-0/00000.safetensors").read_bytes()
+    assert "it is no whole safetensors file" in rewritten(dataset, whole[:40])
+    arrays = load(whole)
+    del arrays["moment"]
+    assert "agent-0/00000.safetensors: moment is missing" in rewritten(dataset, save(arrays))
 
 
 def test_wrong_numbers_are_refused(dataset: Path) -> None:
