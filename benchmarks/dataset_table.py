@@ -4,7 +4,8 @@
     python benchmarks/dataset_table.py pistonball --print      # rows whose name contains this, without writing the page
 
 Each environment is recorded twice, with random actions: speeds are those of the additional episodes, per second of processor time of the
-whole process, so that its start does not count. A row whose environment can't be made here shows why.
+whole process, so that its start does not count. Environments that are not vectorised have one copy, since others would play episodes that
+are not recorded. A row whose environment can't be made here shows why.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Row:
     episodes: int
     extra: str = ""
     config: str = DISCRETE
-    more: tuple[str, ...] = ("environment.copies=4",)
+    more: tuple[str, ...] = ("environment.copies=1",)
 
 
 ROWS = (
@@ -52,11 +53,11 @@ ROWS = (
     Row("pettingzoo.sisl:multiwalker_v9", "n_walkers: 3", 3, 20, "box2d", CONTINUOUS),
     Row("pettingzoo.sisl:waterworld_v4", "n_pursuers: 2", 2, 4, "", CONTINUOUS),
     Row("pettingzoo.butterfly:knights_archers_zombies_v11", "", 4, 12, "butterfly"),
-    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 5, continuous: false", 5, 8, "butterfly", more=("environment.copies=4", SMALL)),
-    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 20, continuous: false", 20, 4, "butterfly", more=("environment.copies=4", SMALL)),
+    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 5, continuous: false", 5, 8, "butterfly", more=("environment.copies=1", SMALL)),
+    Row("pettingzoo.butterfly:pistonball_v6", "n_pistons: 20, continuous: false", 20, 4, "butterfly", more=("environment.copies=1", SMALL)),
     Row(
         "pettingzoo.atari:space_invaders_v2", "", 2, 2, "atari",
-        more=("environment.copies=2", "environment.images={size: [84, 84], grayscale: true}"),
+        more=("environment.copies=1", "environment.images={size: [84, 84], grayscale: true}"),
     ),
 )  # fmt: skip
 
@@ -80,7 +81,7 @@ def line(row: Row) -> str:
     head = f"| `{row.id}`{f', {row.options}' if row.options else ''} | {row.agents} | {f'`{row.extra}`' if row.extra else ''} |"
     with tempfile.TemporaryDirectory() as folder:
         try:
-            start, few = make(row, Path(folder) / "few", max(1, row.episodes // 8))
+            start, few = make(row, Path(folder) / "few", max(1, row.episodes // 4))
             end, many = make(row, Path(folder) / "many", row.episodes)
         except RuntimeError as error:
             print(f"{row.id}: {error}", file=sys.stderr)
