@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class EpisodeRecording(Component):
     """Writes every own training episode to `directory/NNNNN.safetensors`, in the order in which they end (format of
     `protocols.datasets.shard_episodes`). They are written with each checkpoint, and earlier where they have `part_bytes`; a file that can't
-    be written is tried again then. Files are never changed: an agent that goes on from a checkpoint appends to those that there are, and
+    be written is tried again then. Files are never changed: an agent that goes on from a checkpoint adds new files to the earlier ones, and
     of two episodes of one number the later one counts."""
 
     def __init__(self, directory: Path, layout: Layout, part_bytes: int = PART_BYTES) -> None:

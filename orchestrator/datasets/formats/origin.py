@@ -1,4 +1,4 @@
-"""What a dataset in the format of another library says about where it comes from, so that it can become the same dataset again."""
+"""What a dataset in the format of another library records about its origin, so that it can become the same dataset again."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _LEAVES = ("observations", "actions", "rewards", "terminals", "truncations", "in
 
 
 def _open(vault: Path, name: str, **more: Any) -> Any:
-    """The array of that name. `DatasetError` where there is none."""
+    """The array of that name. `DatasetError` where it is missing."""
     store = need("tensorstore", EXTRA)
     spec = {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": f"file://{vault.resolve()}/", "path": name}}
     if more.pop("compressed", False):
