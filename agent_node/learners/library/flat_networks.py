@@ -60,6 +60,28 @@ class StackedMLP(_FlatMLP):
             values = torch.addmm(bias[0], values, weight[0]) if values.dim() == 2 else torch.baddbmm(bias, values, weight)
         return values
 
+    def first(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs of the first member alone, `[n, widths[0]] -> [n, widths[-1]]`."""
+        values = inputs
+        for number, (weight, bias) in enumerate(self._layers):
+            if number:
+                values = functional.relu(values)
+            values = torch.addmm(bias[0], values, weight[0])
+        return values
+
+    def paired(self, inputs: torch.Tensor, behind: torch.Tensor, members: int) -> torch.Tensor:
+        """Outputs of the first `members` for each of `inputs[n, F]` with each of the S rows `behind[n, S, A]` behind it, widths[0] = F + A:
+        `[members, n, S, widths[-1]]`. The product of the first layer with `inputs` is computed once instead of S times."""
+        (weight, bias), *others = [(weight[:members], bias[:members]) for weight, bias in self._layers]
+        features = inputs.shape[1]
+        rows, samples, size = behind.shape
+        common = torch.baddbmm(bias, inputs.expand(members, -1, -1), weight[:, :features])
+        values = torch.matmul(behind.reshape(1, rows * samples, size), weight[:, features:]).view(members, rows, samples, -1)
+        values = (values + common.unsqueeze(2)).view(members, rows * samples, -1)
+        for weight, bias in others:
+            values = torch.baddbmm(bias, functional.relu(values), weight)
+        return values.view(members, rows, samples, -1)
+
     # Gradients by hand, for updates whose networks are so small that autograd's bookkeeping takes longer than the products.
 
     @torch.no_grad()
