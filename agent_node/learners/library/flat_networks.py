@@ -74,13 +74,14 @@ class StackedMLP(_FlatMLP):
         `[members, n, S, widths[-1]]`. The product of the first layer with `inputs` is computed once instead of S times."""
         (weight, bias), *others = [(weight[:members], bias[:members]) for weight, bias in self._layers]
         features = inputs.shape[1]
-        rows, samples, size = behind.shape
         common = torch.baddbmm(bias, inputs.expand(members, -1, -1), weight[:, :features])
-        values = torch.matmul(behind.reshape(1, rows * samples, size), weight[:, features:]).view(members, rows, samples, -1)
-        values = (values + common.unsqueeze(2)).view(members, rows * samples, -1)
-        for weight, bias in others:
-            values = torch.baddbmm(bias, functional.relu(values), weight)
-        return values.view(members, rows, samples, -1)
+        outputs = []
+        for sample in behind.unbind(dim=1):  # one after the other: what a layer computes stays in the processor's cache
+            values = torch.baddbmm(common, sample.expand(members, -1, -1), weight[:, features:])
+            for other_weight, other_bias in others:
+                values = torch.baddbmm(other_bias, functional.relu(values), other_weight)
+            outputs.append(values)
+        return torch.stack(outputs, dim=2)
 
     # Gradients by hand, for updates whose networks are so small that autograd's bookkeeping takes longer than the products.
 
