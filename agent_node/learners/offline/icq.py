@@ -100,6 +100,6 @@ class ICQ(TD3):
 
     def _actor_loss(self, batch: Batch, state: torch.Tensor, action: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            advantage = (self._value(batch) - self._q(self.critics, state, action)).amin(dim=0)
+            advantage = self._value(batch).amin(dim=0) - self._q(self.critics, state, action).amin(dim=0)
             share = batch_weights(advantage / self.icq.advantage_temperature, batch.weight)
         return (batch.weight * share * (action - self.bounds.inward(batch.action)).square().mean(dim=1)).mean()

@@ -105,7 +105,14 @@ class QMIXSettings(ValueMixingSettings):
     """widths of the hidden layers (ReLU) of the network that computes the mixing network's weights from the state"""
 
 
+class GUMSettings(QMIXSettings):
+    """Greedy unmixing, GUM (Siu, Traish, Xu, arXiv 2109.09034): conservative QMIX, with individual and mixed values learnt together."""
+
+    kind: Literal["gum"] = "gum"
+
+
 register("learner", "maddpg", MADDPGSettings, "agent_node.learners.team.maddpg:MADDPG")
 register("learner", "masac", MASACSettings, "agent_node.learners.team.masac:MASAC")
 register("learner", "vdn", VDNSettings, "agent_node.learners.team.value_mixing:VDN")
 register("learner", "qmix", QMIXSettings, "agent_node.learners.team.value_mixing:QMIX")
+register("learner", "gum", GUMSettings, "agent_node.learners.team.gum:GUM")
