@@ -26,6 +26,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from offline_members import Gossip, Member, filled
 
 from agent_node.contracts import Learner
 from agent_node.learners.settings import ReplaySettings
@@ -36,7 +37,6 @@ from env_server.environments.particles.particle_world import UNIT_FORCES
 from env_server.environments.particles.scripted_policies import POLICIES
 from env_server.environments.particles.settings import SpreadOptions
 from env_server.environments.particles.spread_world import SpreadWorld
-from offline_members import Gossip, Member, filled
 from protocols.runtime.component_registry import component
 from protocols.spaces.layout import Layout
 

@@ -30,6 +30,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from offline_members import Gossip, Member, filled
 
 from agent_node.contracts import Learner
 from agent_node.learners.settings import ReplaySettings
@@ -39,7 +40,6 @@ from agent_node.session.observation_features import Features
 from agent_node.settings.builtin_components import register_builtin_components
 from env_server.environments.particles.settings import SpreadOptions
 from env_server.environments.particles.spread_world import SpreadWorld
-from offline_members import Gossip, Member, filled
 from protocols.runtime.component_registry import component
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "omar_table.md"
@@ -56,8 +56,10 @@ CONSERVATIVE = {"conservative_coef": 0.5}
 RECTIFIED = CONSERVATIVE | {"rectification": 1.0}
 ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
     "bc": ("bc", {}, 0),
-    "icq": ("icq", {}, 0),
+    "icq": ("icq", {"advantage_temperature": 1.0}, 0),
+    "td3": ("td3", {}, 0),
     "td3_bc": ("td3_bc", {}, 0),
+    "td3_bc_averaged": ("td3_bc", {}, 50),
     "cql": ("cql", CONSERVATIVE, 0),
     "omar": ("omar", RECTIFIED, 0),
     "omar_averaged": ("omar", RECTIFIED, 50),

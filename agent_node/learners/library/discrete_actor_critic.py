@@ -1,6 +1,6 @@
 """What replay learners of a policy over the joint discrete action with twin critics have in common: networks, acting, values.
 
-    pi(a|s) = softmax over the legal actions of a network;  Q_k(s, .), k = 1, 2, each with a target network
+pi(a|s) = softmax over the legal actions of a network;  Q_k(s, .), k = 1, 2, each with a target network
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def test_losses_of_discrete_actions_are_those_by_hand() -> None:
     one.targets.vector.mul_(1.5)
     rows = torch.arange(64)
     with torch.no_grad():
-        q, next_q = (network(seen.expand(2, -1, -1)) for network, seen in ((one.critics, given.observation), (one.targets, given.next_observation)))
+        q = one.critics(given.observation.expand(2, -1, -1))
+        next_q = one.targets(given.next_observation.expand(2, -1, -1))
         log_pi = one.policy(given.observation).log_softmax(dim=1)
     action, following = given.action[:, 0], given.extras["next_action"][:, 0]
     target = weighted(next_q[:, rows, following].amin(dim=0), given.reward, 0.9, 2.0)
