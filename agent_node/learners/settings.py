@@ -29,9 +29,9 @@ class LearnerSettings(ComponentSettings):
     (`contracts.Learner.log_probability`), `td_errors`, `values` (methods of the same names); `optimism` (uses the rewards
     and actions that an optimism component stores beside imagined transitions); `recurrent` (actions depend on earlier observations of the
     episode; with `replay` it learns from sequences, which its field `recurrent` describes as `ReplaySequenceSettings` do);
-    `relative_return` (batches have the extra of this name, `memory.relative_returns`); `next_action` (batches have the extras `next_action`,
-    the action at the next observation, and `followed`, 1 where there is one, 0 at the end of an episode); `offline` (made for stored data: such learners are
-    not suggested where agents step an environment).
+    `relative_return` (batches have the extra of this name, `memory.relative_returns`); `next_action` (batches have the extras
+    `next_action`, the action at the next observation, and `followed`, 1 where there is one, 0 at the end of an episode); `offline` (made
+    for stored data: such learners are not suggested where agents step an environment).
     """
 
     groups: ClassVar[tuple[str, ...]] = ("critic",)

@@ -36,7 +36,7 @@ from torch.nn import functional
 from agent_node.contracts import Array, Batch, JointSteps, Metrics, PolicyOutput, PolicySpec, State
 from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
 from agent_node.learners.library.optimisers import Adam, remaining
-from agent_node.learners.team.settings import QMIXSettings, ValueMixingSettings, VDNSettings
+from agent_node.learners.team.settings import MonotoneMixingSettings, ValueMixingSettings, VDNSettings
 from agent_node.learners.team.team_networks import DiscreteActions, TeamLearner, follows, state
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.action_masks import draw_legal
@@ -208,9 +208,9 @@ class VDN(ValueMixing):
 class QMIX(ValueMixing):
     """Learner `qmix`; `rows` copies act at once."""
 
-    settings: QMIXSettings
+    settings: MonotoneMixingSettings
 
-    def __init__(self, settings: QMIXSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
+    def __init__(self, settings: MonotoneMixingSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         super().__init__(settings, policy_spec, rows, seed, initial)
         members, width = len(self.team.names), settings.mixing_width
         self.sizes = [members * width, width, width, 1]
