@@ -60,4 +60,5 @@ class GUM(QMIX):
         """Q_target,i(o'_i, u'_i), `[B]`."""
         following = joint.next_observation[self.own]
         best = self.choices[self.own].choices.masked(self.utility(following), following).argmax(dim=1, keepdim=True)
-        return self.utility_target(following).gather(1, best).squeeze(1)
+        value: torch.Tensor = self.utility_target(following).gather(1, best).squeeze(1)
+        return value
