@@ -4,7 +4,8 @@
 
 Stable-Baselines3 with the settings of RL Zoo for the task (`SETTINGS`; read from its files `hyperparams/*.yml`, version 2.6), or with its
 own defaults (`sb3-defaults`). `ippo`: independent PPO of simple_spread's agents as in CleanRL's `ppo.py` (orthogonal weights, tanh,
-64 x 64, advantages standardised in each minibatch, decaying learning rate), one network pair for each agent, in one process.
+64 x 64, advantages standardised in each minibatch, decaying learning rate), one network pair for each agent, in one process; the world is
+`SpreadWorld`, which equals mpe2 step by step (`tests/env_server/environments/particles`).
 
 Every twentieth of the run, and after it, 20 episodes are evaluated with the likeliest actions. The metrics are written as an environment
 server writes them, so that one report reads both. Needs stable-baselines3; each run takes one thread.
@@ -185,57 +186,62 @@ class PlainPPO:
 
 def independent_ppo(steps: int, seed: int, metrics: Metrics) -> None:
     """Train simple_spread's three agents, each for itself, and write evaluations of all agents' returns together."""
-    from mpe2 import simple_spread_v3
+    from env_server.environments.particles.particle_world import UNIT_FORCES
+    from env_server.environments.particles.settings import SpreadOptions
+    from env_server.environments.particles.spread_world import SpreadWorld
 
-    rows, length = 16, 128
+    agents, rows, length, horizon = 3, 16, 128, 25
+    random = np.random.default_rng(seed)
 
-    def make() -> Any:
-        return simple_spread_v3.parallel_env(N=3, max_cycles=25)
+    def begin(count: int, generator: np.random.Generator) -> SpreadWorld:
+        world = SpreadWorld(SpreadOptions(), agents, count)
+        for copy in range(count):
+            world.begin(copy, generator)
+        return world
+
+    def seen_in(world: SpreadWorld) -> torch.Tensor:
+        return torch.from_numpy(np.stack(world.observe(), axis=1).astype(np.float32))
+
+    def step(world: SpreadWorld, chosen: torch.Tensor) -> torch.Tensor:
+        """Rewards `[K, N]` of choices `[K, N]`."""
+        forces = UNIT_FORCES[chosen.numpy()].transpose(1, 2, 0).astype(np.float64)
+        return torch.from_numpy(world.step(forces).T.astype(np.float32))
 
     torch.manual_seed(seed)
-    copies = [make() for _ in range(rows)]
-    names = copies[0].possible_agents
-    width = copies[0].observation_space(names[0]).shape[0]
-    agents = [PlainPPO(width, int(copies[0].action_space(name).n)) for name in names]
-    state = np.stack([list(copy.reset(seed=seed * 1000 + k)[0].values()) for k, copy in enumerate(copies)]).astype(np.float32)
+    width = 6 * agents
+    learners = [PlainPPO(width, len(UNIT_FORCES)) for _ in range(agents)]
 
     def evaluate(done: int, episodes: int) -> None:
-        returns = []
-        world = make()
-        for episode in range(episodes):
-            observation, _ = world.reset(seed=10_000_000 + seed * 1000 + episode)
-            total = 0.0
-            while world.agents:
-                with torch.no_grad():
-                    chosen = {
-                        name: int(agent.actor(torch.from_numpy(observation[name])).argmax())
-                        for name, agent in zip(names, agents, strict=True)
-                    }
-                observation, rewards, *_ = world.step(chosen)
-                total += sum(rewards.values())
-            returns.append(total)
-        metrics.write(done, returns)
+        world = begin(episodes, np.random.default_rng(10_000_000 + seed))
+        total = torch.zeros(episodes)
+        for _ in range(horizon):
+            state = seen_in(world)
+            with torch.no_grad():
+                chosen = torch.stack([one.actor(state[:, i]).argmax(-1) for i, one in enumerate(learners)], dim=1)
+            total += step(world, chosen).sum(dim=1)
+        metrics.write(done, total.tolist())
 
-    done, due = 0, steps // 20
+    world = begin(rows, random)
+    age = np.zeros(rows, int)
+    state, done, due = seen_in(world), 0, steps // 20
     while done < steps:
-        seen = torch.zeros(length + 1, rows, len(names), width)
-        actions = torch.zeros(length, rows, len(names), dtype=torch.int64)
-        rewards, over = torch.zeros(length, rows, len(names)), torch.zeros(length, rows)
-        seen[0] = torch.from_numpy(state)
+        seen = torch.zeros(length + 1, rows, agents, width)
+        actions = torch.zeros(length, rows, agents, dtype=torch.int64)
+        rewards, over = torch.zeros(length, rows, agents), torch.zeros(length, rows)
+        seen[0] = state
         for t in range(length):
             with torch.no_grad():
-                for i, agent in enumerate(agents):
-                    actions[t, :, i] = torch.distributions.Categorical(logits=agent.actor(seen[t, :, i])).sample()
-            for k, copy in enumerate(copies):
-                observation, reward, *_ = copy.step({name: int(actions[t, k, i]) for i, name in enumerate(names)})
-                rewards[t, k] = torch.tensor([reward[name] for name in names])
-                if not copy.agents:
-                    over[t, k] = 1.0
-                    observation, _ = copy.reset()
-                state[k] = list(observation.values())
-            seen[t + 1] = torch.from_numpy(state)
-        for i, agent in enumerate(agents):
-            agent.learn(1 - done / steps, seen[:, :, i], actions[:, :, i], rewards[:, :, i], over)
+                for i, one in enumerate(learners):
+                    actions[t, :, i] = torch.distributions.Categorical(logits=one.actor(seen[t, :, i])).sample()
+            rewards[t] = step(world, actions[t])
+            age += 1
+            for copy in np.flatnonzero(age >= horizon):
+                over[t, copy] = 1.0
+                world.begin(int(copy), random)
+                age[copy] = 0
+            state = seen[t + 1] = seen_in(world)
+        for i, one in enumerate(learners):
+            one.learn(1 - done / steps, seen[:, :, i], actions[:, :, i], rewards[:, :, i], over)
         done += length * rows
         if done >= due and done < steps:
             evaluate(done, EPISODES)

@@ -11,7 +11,7 @@ from tests.runs.system import metrics, orchestrate
 pytestmark = [pytest.mark.cluster, pytest.mark.runs, pytest.mark.timeout(200)]
 CARTPOLE = """\
 environment: {id: "gymnasium:CartPole-v1"}
-agents: {count: 1, learner: {kind: ppo}}
+agents: {count: 1, learner: {kind: ppo, evaluation: mode}}
 until: {steps: 20000}
 clock: logical
 evaluation: {every: {steps: 2000}, episodes: 20, final_episodes: 20, time_share: null}
