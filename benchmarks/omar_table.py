@@ -164,50 +164,49 @@ def trained(row: str, seed: int) -> Iterator[tuple[int, float, float]]:
 # --- results ------------------------------------------------------------------------------------------------------------------------
 
 
-def results() -> list[dict[str, str]]:
-    """Lines of the csv."""
+def results() -> dict[tuple[str, int, int], dict[str, str]]:
+    """Lines of the csv by row, seed and updates; of several the last one, since a run that was interrupted begins anew."""
     if not RESULTS.exists():
-        return []
+        return {}
     with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return {(line["row"], int(line["seed"]), int(line["updates"])): line for line in csv.DictReader(file)}
 
 
-def done() -> set[tuple[str, int]]:
-    """Rows and seeds of finished runs."""
-    return {(line["row"], int(line["seed"])) for line in results()}
+def is_done(row: str, seed: int) -> bool:
+    """Whether the run has ended."""
+    return (row, seed, CHECKPOINTS[-1]) in results()
 
 
 def run(rows: Sequence[str], seeds: Sequence[int]) -> None:
-    """Every run that is not in the csv, which grows by the lines of a run when it ends."""
+    """Every run that has not ended; the csv grows by a line at each checkpoint."""
     for seed in seeds:
         for row in rows:
-            if (row, seed) in done():
+            if is_done(row, seed):
                 continue
-            lines = []
             for updates, earned, spent in trained(row, seed):
-                lines.append([row, seed, updates, f"{earned:.2f}", f"{score(earned):.2f}", f"{spent:.0f}"])
+                new = not RESULTS.exists()
+                with RESULTS.open("a", newline="") as file:
+                    writer = csv.writer(file)
+                    if new:
+                        writer.writerow(["row", "seed", "updates", "return", "score", "cpu_seconds"])
+                    writer.writerow([row, seed, updates, f"{earned:.2f}", f"{score(earned):.2f}", f"{spent:.0f}"])
                 print(row, seed, f"{updates:,} updates: return {earned:.1f}, score {score(earned):.1f}, {spent:.0f} s", flush=True)
-            new = not RESULTS.exists()
-            with RESULTS.open("a", newline="") as file:
-                writer = csv.writer(file)
-                if new:
-                    writer.writerow(["row", "seed", "updates", "return", "score", "cpu_seconds"])
-                writer.writerows(lines)
 
 
 def table() -> str:
-    """Scores after the last update, in Markdown; with fewer than five seeds single values."""
-    lines = ["| row | seeds | score | published | CPU seconds of a run |", "|---|---|---|---|---|"]
-    for row in ROWS:
-        last = [line for line in results() if line["row"] == row and int(line["updates"]) == CHECKPOINTS[-1]]
-        if not last:
-            continue
-        scores = [float(line["score"]) for line in last]
-        text = ", ".join(f"{value:.1f}" for value in scores)
-        if len(scores) >= 5:
-            text = f"{statistics.mean(scores):.1f} ± {statistics.stdev(scores):.1f}"
-        spent = statistics.mean(float(line["cpu_seconds"]) for line in last)
-        lines.append(f"| `{row}` | {len(scores)} | {text} | {PUBLISHED.get(row, '')} | {spent:.0f} |")
+    """Scores at the checkpoints, in Markdown; with fewer than five seeds single values."""
+    head = [f"{updates:,} updates" for updates in CHECKPOINTS]
+    lines = [f"| row | {' | '.join(head)} | published | CPU seconds of a run |", "|---|" + "---|" * (len(head) + 2)]
+    found = results()
+    for row in (row for row in ROWS if any(name == row for name, _, _ in found)):
+        cells = []
+        for updates in CHECKPOINTS:
+            scores = [float(line["score"]) for (name, _, number), line in found.items() if (name, number) == (row, updates)]
+            text = ", ".join(f"{value:.1f}" for value in scores) or "-"
+            cells.append(f"{statistics.mean(scores):.1f} ± {statistics.stdev(scores):.1f}" if len(scores) >= 5 else text)
+        spent = [float(line["cpu_seconds"]) for (name, _, number), line in found.items() if (name, number) == (row, CHECKPOINTS[-1])]
+        cells += [str(PUBLISHED.get(row, "")), f"{statistics.mean(spent):.0f}" if spent else "-"]
+        lines.append(f"| `{row}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -237,7 +236,7 @@ def main() -> None:
     if given.list:
         for row in given.rows:
             for seed in given.seeds:
-                print(row, seed, "done" if (row, seed) in done() else "missing")
+                print(row, seed, "done" if is_done(row, seed) else "missing")
     if given.report:
         report()
     if not (given.command or given.list or given.report):
