@@ -1,13 +1,14 @@
 """PMIC and its parts on cooperative navigation and predator-prey: the tables of docs/results/pmic.md, as real runs.
 
-    python benchmarks/pmic.py navigation                   # 6 methods x 5 seeds of a million steps: hours on two cores
+    python benchmarks/pmic.py navigation-1m                # 6 methods x 5 seeds of a million steps
+    python benchmarks/pmic.py navigation predators         # 3.5 and 4 million steps each, as published
     python benchmarks/pmic.py navigation --seeds 0         # one seed
-    python benchmarks/pmic.py navigation-short             # 50,000 steps: whether everything runs, not which method is better
+    python benchmarks/pmic.py navigation --methods MADDPG "PMIC, standardised"
     python benchmarks/pmic.py --list                       # the runs, and which of them are there
     python benchmarks/pmic.py --report                     # the document anew, from the runs that are there and from earlier metrics
 
-Rows are `orchestrate up configs/pmic/CONFIG.yaml` with the overrides of the row. Returns are the team's: the mean over the agents' returns,
-which are equal in both tasks.
+Rows are `orchestrate up configs/pmic/CONFIG.yaml`, and can be interrupted: the same command goes on where it was. Returns are the team's:
+the mean over the agents' returns, which are equal in all tasks. `python benchmarks/pmic_cost.py` measures what a run costs.
 """
 
 from __future__ import annotations
@@ -18,55 +19,62 @@ from study_report import Curve, Key, Report
 
 DOCUMENT = REPOSITORY / "docs" / "results" / "pmic.md"
 RETURN, FINAL, LATE = "eval.own.return", "final return", "late returns"
-AGENTS = 3
-PUBLISHED = (
-    "agents.replay_reward={kind: mutual_information, form: published, maximise: 0.01, minimise: 0.1, learning_rate: 1e-4, "
-    "batch_size: 1024, negatives: null, replay_share: 0, max_deviations: null}"
-)
-BASE = ("agents.replay_reward=null", "exchange.consensus=null")
-COLOURS = {
-    "MADDPG": "#555555", "PMIC, published form": "#1f6fb4", "PMIC, standardised": "#d1372c", "maximise only": "#e6830b",
-    "minimise only": "#8c6bb1", "single memory": "#1a7a4c",
+MILLION = 1_000_000
+BEST = "PMIC, standardised"
+"""the row that is made with more predators and on a bad network too"""
+ENDINGS = {
+    "MADDPG": "_maddpg", "PMIC, published form": "_published", BEST: "", "maximise only": "_maximise", "minimise only": "_minimise",
+    "single memory": "_single_memory",
 }  # fmt: skip
+"""method -> the end of its configuration's name"""
+PAIR = ("MADDPG", BEST)
+COLOURS = dict(zip(ENDINGS, ("#555555", "#1f6fb4", "#d1372c", "#e6830b", "#8c6bb1", "#1a7a4c"), strict=True))
 COLUMNS = {"final return": (FINAL, ",.1f"), "mean of the last five evaluations": (LATE, ",.1f")}
 
 
-def methods(config: str, steps: int) -> tuple[Method, ...]:
-    """The rows: the base learner, PMIC in both forms, and PMIC without one of its parts."""
-    evaluation = f"evaluation.every={{steps: {steps // 20}}}"
-
-    def method(name: str, *overrides: str) -> Method:
-        return Method(name, config, steps, (evaluation, *overrides))
-
-    return (
-        method("MADDPG", *BASE),
-        method("PMIC, published form", PUBLISHED),
-        method("PMIC, standardised"),
-        method("maximise only", "agents.replay_reward.minimise=0"),
-        method("minimise only", "agents.replay_reward.maximise=0"),
-        method("single memory", "agents.replay_reward.single_memory=true"),
-    )
+def experiment(
+    name: str,
+    config: str,
+    steps: int,
+    methods: tuple[str, ...] = tuple(ENDINGS),
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    network: str = "",
+    overrides: tuple[str, ...] = (),
+) -> Experiment:
+    """Methods in one world, with 20 evaluations in a run; runs of more than a million steps are made only where they are named."""
+    given = (f"evaluation.every={{steps: {steps // 20}}}", *overrides)
+    rows = tuple(Method(method, f"{config}{ENDINGS[method]}{network}", steps, given) for method in methods)
+    return Experiment(name, rows, (COLUMNS,), LATE, seeds, open_ended=steps > MILLION)
 
 
+AGENTS = {"predators-6": 6, "predators-12": 12, "rescue": 2}
+"""agents of an experiment; 3 in the others"""
 EXPERIMENTS = (
-    Experiment("navigation", methods("navigation", 1_000_000), (COLUMNS,), LATE),
-    Experiment("predators", methods("predator_prey", 1_000_000), (COLUMNS,), LATE),
-    Experiment("navigation-short", methods("navigation", 50_000), (COLUMNS,), LATE, seeds=(0,), open_ended=True),
+    experiment("navigation", "navigation", 3 * MILLION + MILLION // 2),
+    experiment("predators", "predator_prey", 4 * MILLION),
+    experiment("navigation-1m", "navigation", MILLION),
+    experiment("predators-1m", "predator_prey", MILLION),
+    experiment("predators-6", "predator_prey", 4 * MILLION, PAIR, (0, 1, 2), overrides=("agents.count=6",)),
+    experiment("predators-12", "predator_prey", 4 * MILLION, PAIR, (0, 1, 2), overrides=("agents.count=12",)),
+    experiment("navigation-bad-network", "navigation", 3 * MILLION + MILLION // 2, PAIR, network="_bad_network"),
+    experiment("predators-bad-network", "predator_prey", 4 * MILLION, PAIR, network="_bad_network"),
+    experiment("rescue", "rescue", MILLION, PAIR),
 )
-PANELS = tuple(Panel(experiment.name, RETURN, experiment.name, "team return, evaluation") for experiment in EXPERIMENTS)
+PANELS = tuple(Panel(one.name, RETURN, one.name, "team return, evaluation") for one in EXPERIMENTS)
 
 
 def derive(key: Key, curves: dict[str, Curve]) -> dict[str, Curve]:
     """The team's return (metrics of the run add up the agents' equal returns), that of the last evaluation, and the mean of the last
     five."""
-    curve = [(steps, value / AGENTS) for steps, value in curves.get(RETURN, [])]
+    curve = [(steps, value / AGENTS.get(key[0], 3)) for steps, value in curves.get(RETURN, [])]
     late = [value for _, value in curve[-5:]]
     return {RETURN: curve, FINAL: curve[-1:], LATE: [(curve[-1][0], sum(late) / len(late))] if late else []}
 
 
 def picture(metrics: dict[Key, dict[str, Curve]]) -> None:
-    """The page's picture."""
-    draw(metrics, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand environment steps")
+    """The page's picture, where there are runs."""
+    if metrics:
+        draw(metrics, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand environment steps")
 
 
 STUDY = Study("pmic", REPOSITORY / "configs" / "pmic", Report(DOCUMENT, (), (RETURN,)), EXPERIMENTS, picture, derive)

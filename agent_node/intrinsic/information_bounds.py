@@ -73,6 +73,30 @@ class LowerBound(nn.Module):
         """Minus the mean of `jsd_bound`: what training minimises."""
         return -jsd_bound(*self(state, action)).mean()
 
+    @torch.no_grad()
+    def descend(self, state: torch.Tensor, action: torch.Tensor) -> None:
+        """Add d loss / d parameters to `gradient`, by hand: with n samples, and M_k others for sample k,
+
+        d loss / d T_kj = sigmoid(T_kj) / (n M_k) for j != k,    d loss / d T_kk = -sigmoid(-T_kk) / n
+        """
+        (f,), of_f = self.of_state.run(state)
+        (g,), of_g = self.of_action.run(action)
+        if not self.deep:
+            f, g = functional.leaky_relu(f, 0.01), functional.leaky_relu(g, 0.01)
+        others, n = f[: self.negatives], len(f)
+        m = len(others)
+        by_scores = (g @ others.T).sigmoid_()
+        by_scores.diagonal().zero_()
+        by_scores[:m].div_(n * max(m - 1, 1))
+        by_scores[m:].div_(n * m)
+        by_own = (-(f * g).sum(dim=1, keepdim=True)).sigmoid_().div_(-n)
+        by_g, by_f = torch.addmm(by_own * f, by_scores, others), by_own * g
+        by_f[:m].addmm_(by_scores.T, g)
+        if not self.deep:
+            by_f, by_g = (torch.where(values < 0, 0.01 * slope, slope) for values, slope in ((f, by_f), (g, by_g)))
+        self.of_state.back(of_f, by_f.unsqueeze(0), "parameters")
+        self.of_action.back(of_g, by_g.unsqueeze(0), "parameters")
+
 
 class UpperBound(nn.Module):
     """q(u | s), by which CLUB bounds I(s; u) from above.
@@ -109,6 +133,24 @@ class UpperBound(nn.Module):
         if self.logits is not None:
             costs = costs - (action[:, self.continuous :] * self._log_probabilities(self.logits, state)).sum(dim=1)
         return costs.mean()
+
+    @torch.no_grad()
+    def descend(self, state: torch.Tensor, action: torch.Tensor) -> None:
+        """Add d loss / d parameters to `gradient`, by hand."""
+        n = len(state)
+        if self.normal is not None:
+            (mean, output), trace = self.normal.run(state)
+            log_variance = output.tanh()
+            deviation = action[:, : self.continuous] - mean
+            scaled = deviation * (-log_variance).exp()
+            slopes = torch.stack([-2 * scaled, (1 - deviation * scaled) * (1 - log_variance.square())])
+            self.normal.back(trace, slopes.div_(n), "parameters")
+        if self.logits is not None:
+            (logits,), trace = self.logits.run(state)
+            chosen = action[:, self.continuous :]
+            factors = zip(*(values.split(list(self.choices), dim=1) for values in (logits, chosen)), strict=True)
+            slope = torch.cat([part.softmax(dim=1) * one.sum(dim=1, keepdim=True) - one for part, one in factors], dim=1)
+            self.logits.back(trace, slope.div_(n).unsqueeze(0), "parameters")
 
     def forward(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """up_k = ln q(u_k | s_k) - mean_j ln q(u_j | s_k), `[B]`, of `state[B, S]` and `action[B, U]`.

@@ -45,8 +45,11 @@ class JointPairs:
         self._continuous = [j for j, spec in enumerate(team.specs) if not spec.actions]
         self._discrete = [j for j, spec in enumerate(team.specs) if spec.actions]
         self._specs = team.specs
-        self._low = {j: torch.tensor(team.specs[j].low) for j in self._continuous}
-        self._range = {j: torch.tensor(team.specs[j].high) - self._low[j] for j in self._continuous}
+        bounds = [(low, high, j) for j in self._continuous for low, high in zip(team.specs[j].low, team.specs[j].high, strict=True)]
+        self._low = torch.tensor([low for low, _, _ in bounds])
+        self._range = torch.tensor([high for _, high, _ in bounds]) - self._low
+        self._member = torch.tensor([j for _, _, j in bounds], dtype=torch.int64)
+        """of each continuous component"""
         self.state = sum(int(np.prod(spec.observation)) for spec in team.specs)
         self.continuous = sum(len(team.specs[j].low) for j in self._continuous)
         self.choices = tuple(count for j in self._discrete for count in team.specs[j].actions)
@@ -54,12 +57,19 @@ class JointPairs:
 
     def __call__(self, joint: JointSteps) -> tuple[torch.Tensor, torch.Tensor]:
         """State and joint action of steps `[B, ...]`."""
-        active = joint.active
-        state = torch.cat([values.flatten(1) * active[:, j, None] for j, values in enumerate(joint.observation)], dim=1)
-        parts = [((joint.action[j] - self._low[j]) / self._range[j] * 2 - 1) * active[:, j, None] for j in self._continuous]
+        whole = bool(joint.active.all())
+
+        def present(values: torch.Tensor, j: int) -> torch.Tensor:
+            return values if whole else values * joint.active[:, j, None]
+
+        state = torch.cat([present(values.flatten(1), j) for j, values in enumerate(joint.observation)], dim=1)
+        parts = []
+        if self._continuous:
+            scaled = (torch.cat([joint.action[j] for j in self._continuous], dim=1) - self._low) / self._range * 2 - 1
+            parts.append(scaled if whole else scaled * joint.active[:, self._member])
         for j in self._discrete:
             for factor, count in enumerate(self._specs[j].actions):
-                parts.append(functional.one_hot(joint.action[j][:, factor], count) * active[:, j, None])
+                parts.append(present(functional.one_hot(joint.action[j][:, factor], count), j))
         return state.to(torch.float32), torch.cat(parts, dim=1).to(torch.float32)
 
 
@@ -154,11 +164,11 @@ class MutualInformation(FlatComponent, ReplayReward):
         bounds = self._bounds(state, action)
         for name, bound in bounds.items():
             self.moments[name].update(bound, max(1 / self.updates, LEAST_RATE))
-            self._sums[f"mi.{name}"].append(float(bound.mean()))
-            self._sums[f"mi.{name}.std"].append(float(bound.std(unbiased=False)))
         bonus = self._combined(bounds, bonus)
-        self._sums["mi.bonus"].append(float(bonus.mean()))
-        self._sums["mi.bonus.std"].append(float(bonus.std(unbiased=False)))
+        for name, values in (*bounds.items(), ("bonus", bonus)):
+            std, mean = torch.std_mean(values, unbiased=False)
+            self._sums[f"mi.{name}"].append(float(mean))
+            self._sums[f"mi.{name}.std"].append(float(std))
         return bonus
 
     def shaping(self, joint: JointSteps) -> torch.Tensor:
@@ -190,18 +200,16 @@ class MutualInformation(FlatComponent, ReplayReward):
         settings = self.settings
         if settings.maximise:
             sample = self.superior.sample(settings.batch_size, self._generator)
-            self._descend("low", self.lower.loss(sample["state"], sample["action"]))
+            self.lower.descend(sample["state"], sample["action"])
+            self.optimisers["low"].step()
         if settings.minimise and len(self.memory.inferior):
             recent = round(settings.replay_share * settings.batch_size)
             sample = self.memory.inferior.sample(settings.batch_size - recent, self._generator)
             if recent:
                 rows = torch.randint(len(state), (recent,), generator=self._generator)
                 sample = {"state": torch.cat([sample["state"], state[rows]]), "action": torch.cat([sample["action"], action[rows]])}
-            self._descend("up", self.upper.loss(sample["state"], sample["action"]))
-
-    def _descend(self, name: str, loss: torch.Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimisers[name].step()
+            self.upper.descend(sample["state"], sample["action"])
+            self.optimisers["up"].step()
 
     def low(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """The lower bound of each pair, `[B]`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agent_node.contracts import State, with_prefix
 
@@ -73,10 +73,9 @@ class EpisodeStore:
 
     def take_first(self) -> StoredEpisode:
         """Remove the episode of the least number, and return it; for stores of the newest episodes. `ValueError` for an empty store."""
-        first = min(self.episodes, key=lambda one: one.number)
-        self.episodes.remove(first)
+        place = min(range(len(self.episodes)), key=lambda index: self.episodes[index].number)
         self._joined = None
-        return first
+        return self.episodes.pop(place)
 
     def sample(self, n: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """n steps, uniform with replacement: by name `[n, width]`. `ValueError` for an empty store."""
@@ -85,7 +84,7 @@ class EpisodeStore:
         if not total:
             raise ValueError("the store is empty; add episodes before sampling")
         rows = torch.randint(total, (n,), generator=generator)
-        return {name: values[rows] for name, values in steps.items()}
+        return {name: values.index_select(0, rows) for name, values in steps.items()}
 
     def state_dict(self) -> State:
         """Returns, numbers, lengths and steps of the episodes, in the order of `episodes`."""
@@ -112,6 +111,33 @@ class EpisodeStore:
         self._joined = None
 
 
+class ReturnWindow:
+    """The newest 1000 returns, in order, in one array."""
+
+    def __init__(self, returns: Sequence[float] = ()) -> None:
+        self._array = np.zeros(2 * WINDOW)
+        self._start = self._end = 0
+        for total in returns:
+            self.append(total)
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """Oldest first."""
+        return self._array[self._start : self._end]
+
+    def append(self, total: float) -> None:
+        """Add a return; beyond 1000 the oldest is dropped."""
+        if self._end == len(self._array):
+            self._array[: WINDOW - 1] = self._array[self._end - WINDOW + 1 :]
+            self._start, self._end = 0, WINDOW - 1
+        self._array[self._end] = total
+        self._end += 1
+        self._start = max(self._start, self._end - WINDOW)
+
+
 class DualMemory:
     """A superior store of the best episodes, and an inferior one of the newest others, each with at most `capacity` episodes.
 
@@ -135,7 +161,7 @@ class DualMemory:
         self.superior = EpisodeStore(capacity, widths, best=True)
         self.inferior = EpisodeStore(capacity, widths, best=False)
         self._max_deviations = max_deviations
-        self._window: deque[float] = deque(maxlen=WINDOW)
+        self._window = ReturnWindow()
 
     @property
     def threshold(self) -> float:
@@ -143,7 +169,7 @@ class DualMemory:
         if not len(self.superior):
             return -math.inf
         least = self.superior.episodes[0].total
-        return least if len(self._window) < LEAST_RETURNS else max(least, float(np.mean(self._window)))
+        return least if len(self._window) < LEAST_RETURNS else max(least, float(self._window.returns.mean()))
 
     def add(self, number: int, total: float, steps: Mapping[str, torch.Tensor], inferior: bool = False) -> bool | None:
         """Store an episode, by name `[T, width]`. Returns whether the episode that was admitted is superior, which with `inferior` none is;
@@ -164,18 +190,18 @@ class DualMemory:
     def _greatest(self) -> float:
         if self._max_deviations is None or len(self._window) < LEAST_RETURNS:
             return math.inf
-        deviation = float(np.std(self._window))
-        return float(np.mean(self._window)) + self._max_deviations * deviation if deviation else math.inf
+        deviation = float(self._window.returns.std())
+        return float(self._window.returns.mean()) + self._max_deviations * deviation if deviation else math.inf
 
     def state_dict(self) -> State:
         """All stores and the window."""
         stores = {"superior": self.superior, "inferior": self.inferior, "waiting": self.waiting}
         found = {f"{name}.{key}": tensor for name, store in stores.items() for key, tensor in store.state_dict().items()}
-        return found | {"window": torch.tensor(list(self._window), dtype=torch.float64)}
+        return found | {"window": torch.from_numpy(self._window.returns.copy())}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore what `state_dict` returned; `ValueError` where the episodes do not fit, `KeyError` where a tensor is missing."""
         self.superior.load_state_dict(with_prefix("superior.", state))
         self.inferior.load_state_dict(with_prefix("inferior.", state))
         self.waiting.load_state_dict(with_prefix("waiting.", state))
-        self._window = deque(state["window"].tolist(), maxlen=WINDOW)
+        self._window = ReturnWindow(state["window"].tolist())

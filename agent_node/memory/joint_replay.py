@@ -168,7 +168,7 @@ class JointReplay(Component):
 
     def _at(self, rows: NDArray[np.int64]) -> JointSteps:
         def column(name: str, at: NDArray[np.int64]) -> torch.Tensor:
-            return torch.from_numpy(self._columns[name][at])
+            return torch.from_numpy(self._columns[name].take(at, axis=0))
 
         def each(name: str, at: NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
             return tuple(column(f"{name}.{member}", at) for member in range(self._members))

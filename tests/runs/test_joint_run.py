@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_node.session.checkpoints import read_newest
 from tests.runs.system import events, metrics, orchestrate, processes_of, results
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -56,3 +57,33 @@ def test_in_step_a_run_with_losses_and_a_death_repeats_itself(team: Path, tmp_pa
     for agent in AGENTS:
         assert metrics(runs / "first", agent, "updates")[-1] > 20
         assert metrics(runs / "first", agent, "joint.complete")[-1] > 10
+
+
+def test_a_member_that_is_killed_in_mid_episode_ends_that_episode_for_all(team: Path, tmp_path: Path) -> None:
+    """PMIC in real time: step 700 of 4 copies is in the middle of an episode of 10 steps. All members hold the same joint episodes, none of
+    those that the death ended, and learn on after it."""
+    runs, crash = tmp_path / "runs", {"events": FAULTS["events"]}
+    given = [
+        "agents.replay_reward={kind: mutual_information, least_episodes: 3, warm_up: 1, batch_size: 32}",
+        "exchange.consensus={groups: [mi_low, mi_up], every: {updates: 10}}",
+        "environment.options={horizon: 10, actions: continuous, reward: team}",
+        f"faults={json.dumps(crash)}",
+        "supervision.checkpoint_interval=500ms",
+        "until={steps: 4000, time: 120s}",
+    ]
+    done = orchestrate(runs, "up", str(team), "--name", "death", "--plain", *given, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [event["node"] for event in events(runs / "death", "node.restart")] == ["agent-1"]
+    held = {agent: read_newest(runs / "death" / "nodes" / agent / "checkpoints") for agent in AGENTS}
+    numbers = {}
+    for agent, checkpoint in held.items():
+        assert checkpoint is not None
+        numbers[agent] = set(checkpoint.tensors["joint_replay/episodes"][:, 2].tolist())
+        assert metrics(runs / "death", agent, "updates")[-1] > 50
+        assert metrics(runs / "death", agent, "mi.bonus.std")[-1] > 0
+    one, other = numbers["agent-0"], numbers["agent-2"]
+    for agent in ("agent-0", "agent-2"):
+        dropped = [metrics(runs / "death", agent, f"joint.{name}")[-1:] for name in ("peer_lost", "incomplete")]
+        assert sum(map(sum, dropped)) >= 4, "the episodes of the four copies that the death ended"
+    assert one == other and max(one) - min(one) + 1 - len(one) >= 4, "their numbers are missing everywhere"
+    assert numbers["agent-1"] <= one and max(numbers["agent-1"]) == max(one), "and the restarted member takes part again"

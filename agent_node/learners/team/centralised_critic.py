@@ -102,10 +102,14 @@ class CentralisedCriticLearner(TeamLearner):
             joint, state(joint.observation, present), taken, reward, state(joint.next_observation, following), next_actions, ended, weight
         )
 
+    @staticmethod
+    def critic_inputs(seen: torch.Tensor, actions: list[torch.Tensor], present: torch.Tensor) -> torch.Tensor:
+        """s and u side by side, `[B, inputs]`."""
+        return torch.cat([seen, state(actions, present)], dim=1)
+
     def joint_values(self, critics: StackedMLP, seen: torch.Tensor, actions: list[torch.Tensor], present: torch.Tensor) -> torch.Tensor:
         """Q_k(s, u), `[critics, B]`."""
-        inputs = torch.cat([seen, state(actions, present)], dim=1)
-        values: torch.Tensor = critics(inputs.expand(critics.members, -1, -1))
+        values: torch.Tensor = critics(self.critic_inputs(seen, actions, present).expand(critics.members, -1, -1))
         return values.squeeze(2)
 
     def target(self, step: CriticStep, own_action: torch.Tensor, bonus: torch.Tensor | float = 0.0) -> torch.Tensor:
@@ -115,12 +119,14 @@ class CentralisedCriticLearner(TeamLearner):
         return step.reward + self.settings.discount * (1 - step.ended) * next_value
 
     def fit_critics(self, step: CriticStep, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One gradient update; the loss before, and the values `[critics, B]`."""
-        value = self.joint_values(self.critics, step.state, step.actions, step.joint.active)
-        loss = (step.weight * (value - target).square()).mean(dim=1).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        """One gradient update, by hand: d loss / d Q = 2 / B weight (Q - y); the loss before, and the values `[critics, B]`."""
+        value, trace = self.critics.run(self.critic_inputs(step.state, step.actions, step.joint.active))
+        value = value.squeeze(2)
+        error = value - target
+        slope = step.weight * error * (2 / len(target))
+        self.critics.back(trace, slope.unsqueeze(2), "parameters")
         self.critic_adam.step()
-        return loss.detach(), value.detach()
+        return (slope * error).sum() / 2, value
 
     @torch.no_grad()
     def current_actions(self, step: CriticStep) -> list[torch.Tensor]:

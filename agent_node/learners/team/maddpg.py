@@ -93,12 +93,22 @@ class MADDPG(CentralisedCriticLearner):
         self.updates += 1
         return {"loss": loss.item(), "policy_loss": policy_loss, "value": value.mean().item(), "target": target.mean().item()}
 
+    @torch.no_grad()
     def _improve(self, step: CriticStep) -> float:
-        observation, active = step.joint.observation[self.own], step.joint.active[:, self.own]
-        outputs, actions = self.actor(observation), self.current_actions(step)
-        actions[self.own] = self.actions[self.own].relaxed(outputs, observation, self.update_noise)
-        values = self.joint_values(self.critics, step.state, actions, step.joint.active)[0]
-        return self.improve_actor((active * (self.settings.output_penalty * outputs.square().mean(dim=1) - values)).mean())
+        """One gradient update of the actor, by hand; its loss before."""
+        own, observation, active = self.own, step.joint.observation[self.own], step.joint.active[:, self.own]
+        (outputs,), trace = self.actor.run(observation)
+        actions = self.current_actions(step)
+        actions[own], pullback = self.actions[own].relaxed(outputs, observation, self.update_noise)
+        values, critic_trace = self.critics.run(self.critic_inputs(step.state, actions, step.joint.active))
+        share = (active / len(active)).unsqueeze(1)
+        by_inputs = self.critics.back(critic_trace, -share.unsqueeze(0), "inputs")[0]
+        start = self.state_width + sum(one.width for one in self.actions[:own])
+        penalty = self.settings.output_penalty
+        slope = pullback(by_inputs[:, start : start + self.actions[own].width]) + share * outputs * (2 * penalty / outputs.shape[1])
+        self.actor.back(trace, slope.unsqueeze(0), "parameters")
+        self.actor_adam.step()
+        return float((share * (penalty * outputs.square().mean(dim=1, keepdim=True) - values[0])).sum())
 
     def shared_networks(self) -> list[StackedMLP]:
         """The target actor."""

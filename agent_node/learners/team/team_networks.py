@@ -12,7 +12,7 @@ is the joint action: one-hot over the member's joint choices (discrete), or in [
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ def gumbel(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return -torch.empty(like.shape).exponential_(generator=generator).log_().to(like.device)
 
 
+Pullback = Callable[[torch.Tensor], torch.Tensor]
+"""from the gradient of a loss by a result, `[B, width]`, to that by what it was computed from"""
+
+
 class MemberActions(ABC):
     """Actions of one member, `[B, width]` as critics see them."""
 
@@ -48,8 +52,8 @@ class MemberActions(ABC):
         """From an actor's `outputs[B, width]` for `observation[B, F]`: the most probable choice, or tanh."""
 
     @abstractmethod
-    def relaxed(self, outputs: torch.Tensor, observation: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """An action through which gradients reach `outputs`."""
+    def relaxed(self, outputs: torch.Tensor, observation: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, Pullback]:
+        """An action through which gradients reach `outputs`, and what computes d loss / d outputs from d loss / d action."""
 
     @abstractmethod
     def outward(self, encoded: torch.Tensor) -> Array:
@@ -83,12 +87,12 @@ class DiscreteActions(MemberActions):
         """One-hot of a choice drawn from softmax(outputs)."""
         return self.one_hot((self.choices.masked(outputs, observation) + gumbel(outputs, generator)).argmax(dim=1))
 
-    def relaxed(self, outputs: torch.Tensor, observation: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def relaxed(self, outputs: torch.Tensor, observation: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, Pullback]:
         """Straight-through Gumbel-softmax of temperature 1 (Jang et al., arXiv 1611.01144): forwards the one-hot of a sample, backwards
         the gradient of softmax(outputs + noise)."""
         noisy = self.choices.masked(outputs, observation) + gumbel(outputs, generator)
         soft = noisy.softmax(dim=1)
-        return self.one_hot(noisy.argmax(dim=1)) + soft - soft.detach()
+        return self.one_hot(noisy.argmax(dim=1)), lambda slope: soft * (slope - (slope * soft).sum(dim=1, keepdim=True))
 
     def outward(self, encoded: torch.Tensor) -> Array:
         """Factors of the choices, `[B, A]` int32."""
@@ -111,9 +115,10 @@ class ContinuousActions(MemberActions):
         """tanh(outputs)."""
         return torch.tanh(outputs)
 
-    def relaxed(self, outputs: torch.Tensor, observation: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def relaxed(self, outputs: torch.Tensor, observation: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, Pullback]:
         """tanh(outputs), without noise."""
-        return torch.tanh(outputs)
+        action = torch.tanh(outputs)
+        return action, lambda slope: slope * (1 - action.square())
 
     def outward(self, encoded: torch.Tensor) -> Array:
         """To the environment's bounds, `[B, A]` float32."""
@@ -137,6 +142,8 @@ def follows(joint: JointSteps) -> torch.Tensor:
 
 def state(observations: Sequence[torch.Tensor], present: torch.Tensor) -> torch.Tensor:
     """`[B, sum of F_j]` from observations `[B, F_j]` and `present[B, N]`."""
+    if present.all():
+        return torch.cat(list(observations), dim=1)
     return torch.cat([seen * present[:, j : j + 1] for j, seen in enumerate(observations)], dim=1)
 
 

@@ -23,7 +23,11 @@ from tests.agent_node.exchange.joint_team import JointTeam
 
 LEARNER = {"kind": "maddpg", "batch_size": 64, "learning_starts": 60, "replay_ratio": 0.1, "hidden": [16, 16]}
 REWARD = {"kind": "mutual_information", "least_episodes": 3, "warm_up": 1, "batch_size": 64, "episodes": 20, "reorder": 8}
-ENVIRONMENT = {"id": "particles:simple_spread", "copies": 4, "options": {"horizon": 10, "actions": "continuous", "reward": "team"}}
+ENVIRONMENT: dict[str, Any] = {
+    "id": "particles:simple_spread",
+    "copies": 4,
+    "options": {"horizon": 10, "actions": "continuous", "reward": "team"},
+}
 
 
 def team(every: int = 1, deadline: str = "2s", reward_range: list[float] | None = None, **options: Any) -> JointTeam:
@@ -168,15 +172,19 @@ def test_one_impossible_return_does_not_fix_the_threshold() -> None:
         assert one.memory.superior.returns[-1] < 1000, "the reported returns are above a million"
 
 
-def test_weights_of_zero_leave_the_base_learner_as_it_is_bit_for_bit() -> None:
-    states = []
-    for reward in (None, {**REWARD, "maximise": 0.0, "minimise": 0.0}):
-        with JointTeam({"learner": LEARNER, "replay_reward": reward}, ENVIRONMENT) as made:
+@pytest.mark.parametrize(("kind", "actions"), [("maddpg", "continuous"), ("masac", "continuous"), ("qmix", "discrete")])
+def test_weights_of_zero_leave_the_base_learner_as_it_is_bit_for_bit(kind: str, actions: str) -> None:
+    environment = {**ENVIRONMENT, "options": {**ENVIRONMENT["options"], "actions": actions}}
+    states, zero = [], {**REWARD, "maximise": 0.0, "minimise": 0.0}
+    for reward in (None, zero, {**REWARD, "least_episodes": 1}):
+        with JointTeam({"learner": {**LEARNER, "kind": kind}, "replay_reward": reward}, environment) as made:
             made.tick(120)
             assert made.sessions["agent-0"].trainer.updates > 10
             states.append(made.learner("agent-0").state_dict())
-    plain, zero = states
-    assert plain.keys() == zero.keys() and all(torch.equal(plain[name], zero[name]) for name in plain)
+    plain, unweighted, shaped = states
+    assert plain.keys() == unweighted.keys() and all(torch.equal(plain[name], unweighted[name]) for name in plain)
+    assert not all(torch.equal(plain[name], shaped[name]) for name in plain), "other weights change what is learnt"
+    assert all(torch.isfinite(tensor).all() for tensor in shaped.values())
 
 
 def test_a_team_resumes_bit_for_bit(tmp_path: Path) -> None:

@@ -70,6 +70,34 @@ def test_bounds_equal_their_definitions(negatives: int) -> None:
 
 
 @pytest.mark.parametrize("deep", [True, False])
+@pytest.mark.parametrize("negatives", [None, 5])
+def test_gradients_of_lower_bounds_by_hand_are_those_of_autograd(deep: bool, negatives: int | None) -> None:
+    bound = lower(deep, negatives)
+    s, u = pairs(0.6, 32, seed=3)
+    bound.descend(s, u)
+    by_hand = bound.gradient.clone()
+    bound.gradient.zero_()
+    bound.loss(s, u).backward()  # type: ignore[no-untyped-call]
+    assert by_hand.abs().max() > 1e-3
+    torch.testing.assert_close(by_hand, bound.gradient, atol=1e-7, rtol=1e-4)
+
+
+def test_gradients_of_upper_bounds_by_hand_are_those_of_autograd() -> None:
+    """Normal components, two discrete factors, and an absent member, whose one-hot vector is 0."""
+    bound = UpperBound(DIMENSIONS, DIMENSIONS, (2, 3), torch.Generator().manual_seed(3))
+    s, u = pairs(0.6, 32, seed=3)
+    chosen = torch.cat([torch.nn.functional.one_hot(torch.arange(32) % count, count).float() for count in (2, 3)], dim=1)
+    chosen[:4, 2:] = 0.0
+    action = torch.cat([u, chosen], dim=1)
+    bound.descend(s, action)
+    by_hand = bound.gradient.clone()
+    bound.gradient.zero_()
+    bound.loss(s, action).backward()  # type: ignore[no-untyped-call]
+    assert by_hand.abs().max() > 1e-3
+    torch.testing.assert_close(by_hand, bound.gradient, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("deep", [True, False])
 def test_lower_bounds_of_normal_pairs_rise_with_the_correlation(deep: bool) -> None:
     read = []
     for rho in (0.0, 0.3, 0.6, 0.9):

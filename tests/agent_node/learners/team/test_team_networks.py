@@ -10,7 +10,7 @@ from agent_node.contracts import PolicySpec
 from agent_node.learners.team.maddpg import MADDPG
 from agent_node.learners.team.masac import MASAC
 from agent_node.learners.team.settings import MADDPGSettings, MASACSettings, QMIXSettings, VDNSettings
-from agent_node.learners.team.team_networks import DiscreteActions, follows, member_actions, state
+from agent_node.learners.team.team_networks import DiscreteActions, follows, gumbel, member_actions, state
 from agent_node.learners.team.value_mixing import QMIX, VDN
 from protocols.runtime.errors import ConfigurationError
 from tests.agent_node.learners.team.team_data import CONTINUOUS, DISCRETE, batch, exchange, joint_steps, learners, team_spec
@@ -44,17 +44,18 @@ def test_relaxed_samples_are_one_hot_legal_and_carry_the_gradient_of_the_softmax
     masked = PolicySpec((5,), 0, (3,), mask=3)
     actions = member_actions(masked, "maddpg", CPU)
     observation = torch.tensor([[0.0, 0.0, 1.0, 0.0, 1.0]]).repeat(4000, 1)
-    outputs = torch.tensor([[0.0, 5.0, 1.0]]).repeat(4000, 1).requires_grad_()
-    relaxed = actions.relaxed(outputs, observation, torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(relaxed.detach().mean(dim=0), [1 / (1 + np.e), 0.0, np.e / (1 + np.e)], atol=0.03)
-    np.testing.assert_allclose(relaxed.detach().max(dim=1).values, 1.0, rtol=1e-6)
-    relaxed[:, 2].sum().backward()
-    assert outputs.grad is not None
-    assert (outputs.grad[:, 1] == 0).all()
-    torch.testing.assert_close(outputs.grad[:, 0], -outputs.grad[:, 2])
-    assert (outputs.grad[:, 2] > 0).all()
+    outputs = torch.tensor([[0.0, 5.0, 1.0]]).repeat(4000, 1)
+    relaxed, pullback = actions.relaxed(outputs, observation, torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(relaxed.mean(dim=0), [1 / (1 + np.e), 0.0, np.e / (1 + np.e)], atol=0.03)
+    np.testing.assert_allclose(relaxed.max(dim=1).values, 1.0, rtol=1e-6)
+    slope = pullback(torch.tensor([0.0, 0.0, 1.0]).expand_as(relaxed))
     assert isinstance(actions, DiscreteActions)
-    assert actions.best(outputs.detach(), observation).argmax(dim=1).eq(2).all(), "the illegal choice has the largest output"
+    traced = outputs.clone().requires_grad_()
+    noisy = actions.choices.masked(traced, observation) + gumbel(outputs, torch.Generator().manual_seed(0))
+    noisy.softmax(dim=1)[:, 2].sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(slope, traced.grad)
+    assert (slope[:, 1] == 0).all() and (slope[:, 2] > 0).all()
+    assert actions.best(outputs, observation).argmax(dim=1).eq(2).all(), "the illegal choice has the largest output"
 
 
 def test_absent_members_are_zeros_in_the_state() -> None:

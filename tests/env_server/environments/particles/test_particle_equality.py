@@ -59,17 +59,19 @@ def test_25_steps_of_several_starts_are_bit_for_bit_those_of_mpe2(
     assert touched > 10, "there were contacts"
 
 
-def test_1000_random_steps_of_one_episode_stay_equal() -> None:
-    for world, agents in (("simple_spread", 3), ("simple_tag", 4)):
-        environment = make(world, agents, 1, horizon=LONG)
-        environment.reset(1)
-        references = [reference(world, agents, False)]
-        copy_state(environment, references)
-        generator = np.random.default_rng(2)
-        for _ in range(1000):
-            ours, theirs = step_both(environment, references, random_actions(generator, agents, 1, False))
-            for name, own in zip(references[0].possible_agents, environment.agents, strict=True):
-                np.testing.assert_array_equal(ours.agents[own].observation[0], theirs[0][0][name])
+@pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
+@pytest.mark.parametrize(("world", "agents"), [("simple_spread", 3), ("simple_tag", 4)])
+def test_1000_random_steps_of_one_episode_stay_equal(world: str, agents: int, continuous: bool) -> None:
+    environment = make(world, agents, 1, horizon=LONG, actions="continuous" if continuous else "discrete")
+    environment.reset(1)
+    references = [reference(world, agents, continuous)]
+    copy_state(environment, references)
+    generator = np.random.default_rng(2)
+    for _ in range(1000):
+        ours, theirs = step_both(environment, references, random_actions(generator, agents, 1, continuous))
+        for name, own in zip(references[0].possible_agents, environment.agents, strict=True):
+            np.testing.assert_array_equal(ours.agents[own].observation[0], theirs[0][0][name])
+            assert ours.agents[own].reward[0] == np.float32(theirs[0][1][name])
 
 
 def test_semi_implicit_steps_move_by_the_new_velocity() -> None:
