@@ -5,7 +5,7 @@
 
 For each environment: `orchestrate check-env ID`, then `orchestrate up` with four lines for 512 training steps. An environment that cannot
 be played must be refused by both, with the cure, before any process of the run starts (exit 2 or 3). What only `check-env` finds stands
-in the table. Needs the extras `butterfly` and `box2d`.
+in the table. Needs the extras `butterfly`, `box2d` and `atari`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ ENVIRONMENTS = (
     "pettingzoo.butterfly:pistonball_v6",
     "pettingzoo.butterfly:knights_archers_zombies_v11",
     "pettingzoo.butterfly:cooperative_pong_v6",
+    "pettingzoo.atari:space_invaders_v2",
     "pettingzoo.classic:rps_v2",
     "pettingzoo.classic:tictactoe_v3",
     "pettingzoo.classic:connect_four_v3",

@@ -68,7 +68,7 @@ class WrapperSettings(Settings):
     """A wrapper around the environment of each copy: a class or function that is called with the environment and returns an environment."""
 
     of: UserFunction
-    """`package.module:name`, e.g. `gymnasium.wrappers:RescaleAction` or `supersuit:frame_stack_v1`, or `./file.py:name`"""
+    """`package.module:name`, e.g. `gymnasium.wrappers:RescaleAction` or `supersuit:clip_reward_v0`, or `./file.py:name`"""
     arguments: dict[str, Any] = {}
     """keyword arguments besides the environment"""
 
@@ -81,7 +81,11 @@ Wrapper = Annotated[
 
 
 class ImageSettings(Settings):
-    """How images (Box of uint8 with 2 to 4 axes) are prepared before they are sent to the agents. Not for vectorised environments."""
+    """How images (Box of uint8 with 2 to 4 axes) are prepared before they are sent to the agents, and how many frames a step has. Not for
+    vectorised environments.
+
+    The order is: maximum over frames, sticky actions, frame skip, grayscale, size, frame stack. `sticky_actions` and `frame_skip` apply to
+    environments without images, too."""
 
     size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None = (84, 84)
     """greatest height and width in pixels: a longer side is reduced to it by averaging over boxes of pixels, each side on its own, so that
@@ -91,14 +95,32 @@ class ImageSettings(Settings):
     frame_stack: Annotated[int, Field(ge=1, le=16)] = 1
     """newest frames that are stacked along the channels, oldest first, so that motion is observed; before the start of an episode stands
     its first frame"""
+    frame_skip: Annotated[int, Field(ge=1, le=64)] = 1
+    """frames of one step, in which the action is repeated and rewards are summed; the last one is observed. `until.steps` counts steps, not
+    frames"""
+    frame_max: Annotated[int, Field(ge=1, le=4)] = 1
+    """newest frames, skipped ones too, of which the greatest value of each pixel is observed: 2 where an environment draws some things in
+    every other frame only, as Atari games do"""
+    sticky_actions: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """probability with which an agent's action of the frame before is repeated in place of the chosen one, at each frame and for each agent
+    on its own; 0.25 is usual for Atari games"""
+    frame_order: Literal["skip_stack", "stack_skip"] = "skip_stack"
+    """skip_stack: frames are stacked that are `frame_skip` apart, those of the newest steps; stack_skip: consecutive frames are stacked,
+    skipped ones too, and a step shows the newest"""
+
+    @model_validator(mode="after")
+    def _order_has_an_effect(self) -> ImageSettings:
+        if self.frame_order == "stack_skip" and (self.frame_skip == 1 or self.frame_stack == 1):
+            raise ValueError("frame_order: stack_skip needs frame_skip and frame_stack above 1; write skip_stack")
+        return self
 
 
 class EnvironmentSettings(Settings):
     """The environment, the number of copies, and what happens when agents are late."""
 
     id: Annotated[str, Field(min_length=1, max_length=1000)]
-    """`landmarks`; `reward_collection`; `particles:WORLD` (`simple_spread`, `simple_tag`, `rescue`, `two_basins`); a PettingZoo environment
-    as `package:module`, e.g. `mpe2:simple_spread_v3` or `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g.
+    """`landmarks`; `reward_collection`; `prison`; `particles:WORLD` (`simple_spread`, `simple_tag`, `rescue`, `two_basins`); a PettingZoo
+    environment as `package:module`, e.g. `mpe2:simple_spread_v3` or `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g.
     `gymnasium:CartPole-v1`; `minigrid:ID`, e.g. `minigrid:MiniGrid-DoorKey-8x8-v0`; a PettingZoo (Parallel, AEC) or Gymnasium environment
     of your own as `package.module:factory`, found in the working directory too, or as `./file.py:factory`, relative to the working
     directory; or the name of a registered vectorised environment"""
@@ -108,7 +130,7 @@ class EnvironmentSettings(Settings):
     """wrappers around the environment of each copy, the first one innermost; each as `package.module:name` or `./file.py:name`, or as
     `{of: ..., arguments: {...}}`. They wrap the Gymnasium environment, or the PettingZoo one. Not for vectorised environments"""
     images: ImageSettings = ImageSettings()
-    """size, grayscale and frame stack of observed images"""
+    """size, grayscale and frame stack of observed images, and frames of a step"""
     copies: Annotated[int, Field(ge=1, le=65536)] = 16
     """copies of the environment, stepped together in one message. Where nothing is given: 4 without goals if all agents learn by replay,
     since the replay buffer takes whole episodes; 16 otherwise"""

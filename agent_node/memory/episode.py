@@ -49,6 +49,8 @@ class Episode:
     """`[T]` steps whose action was the environment's stand-in: nothing in `extras` belongs to it"""
     extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """each `[T, ...]`: what the learner stored beside its actions"""
+    moment: NDArray[np.int32] | None = None
+    """`[T]` step of the whole episode at which it acted: 0, 1, ..., and for agents that take turns with gaps"""
 
     @property
     def steps(self) -> int:

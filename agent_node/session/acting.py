@@ -14,7 +14,7 @@ from agent_node.memory.episode import Episode
 from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.observation_features import Features, HistoryStack
-from agent_node.session.roles import JOINT_ROLLOUTS, LEARNER, REPLAY, REWARDS, ROLLOUT
+from agent_node.session.roles import JOINT_ROLLOUTS, LEARNER, RECORDING, REPLAY, REWARDS, ROLLOUT
 from agent_node.session.session_context import dataset_of, settings_of
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
@@ -47,11 +47,17 @@ class EpisodeRecorder:
         self._action = np.zeros((copies, steps, features.action_size), np.int32 if features.discrete else np.float32)
         self._reward = np.zeros((copies, steps), np.float32)
         self._substituted = np.zeros((copies, steps), bool)
+        self._moment = np.zeros((copies, steps), np.int32)
         shape = () if space is None else space.goal_shape
         measured = (0, np.uint8) if space is None else (space.achieved_size, space.achieved_dtype)
         self._achieved: Array = np.zeros((copies, steps + 1, measured[0]), measured[1])
         self._extras: dict[str, NDArray[np.float32]] = {}
         self._number = np.full(copies, -1, np.int64)
+        self._played = np.full(copies, -1, np.int64)
+        """`[K]` numbers of the episodes that the copies play, whether the agent is a member or not"""
+        self._time = np.zeros(copies, np.int32)
+        self._turn = np.zeros(copies, np.int32)
+        """`[K]` steps of the whole episode: now, and at the agent's newest turn"""
         self._own = np.zeros(copies, np.int64)
         self._length = np.zeros(copies, np.int64)
         self._terminated = np.zeros(copies, bool)
@@ -77,6 +83,8 @@ class EpisodeRecorder:
         going = self._number >= 0
         going &= ~first & ((flags & Flag.WAITING) == 0)
         acting = np.flatnonzero(going & ((flags & Flag.PARKED) == 0))
+        self._time = np.where(episode == self._played, self._time + 1, 0)
+        self._played = episode.copy()
         self._length[going] += 1
         self._own[acting] += 1
         if going.any() and int(self._length[going].max()) >= self._reward.shape[1]:
@@ -86,6 +94,8 @@ class EpisodeRecorder:
         self._action[acting, at - 1] = applied[acting]
         self._reward[acting, at - 1] = reward[acting]
         self._substituted[acting, at - 1] = (flags[acting] & Flag.SUBSTITUTED) != 0
+        self._moment[acting, at - 1] = self._turn[acting]
+        self._turn = np.where((flags & Flag.WAITING) == 0, self._time, self._turn)
         for name, values in (extras or {}).items():
             if name not in self._extras:
                 self._extras[name] = np.zeros((*self._reward.shape, *values.shape[1:]), np.float32)
@@ -122,6 +132,7 @@ class EpisodeRecorder:
             peer_lost=bool(flags & Flag.PEER_LOST),
             substituted=self._substituted[row, :steps].copy(),
             extras={name: values[row, :steps].copy() for name, values in self._extras.items()},
+            moment=self._moment[row, :steps].copy(),
         )
 
     def _grow(self) -> None:
@@ -132,7 +143,7 @@ class EpisodeRecorder:
             return np.concatenate([array, more], axis=1)
 
         self._observation, self._achieved = twice(self._observation), twice(self._achieved)
-        self._action, self._substituted = twice(self._action), twice(self._substituted)
+        self._action, self._substituted, self._moment = twice(self._action), twice(self._substituted), twice(self._moment)
         self._extras = {name: twice(values) for name, values in self._extras.items()}
         self._reward = twice(self._reward)
 
@@ -144,7 +155,8 @@ class Actor:
         self._components, self._copies = components, components.copies
         self._learner, self._rewards, self._rollout = components[LEARNER], components.get(REWARDS), components.get(ROLLOUT)
         self._recurrent = "recurrent" in self._learner.capabilities
-        self._records_extras = records_extras or components.get(REPLAY) is not None or components.get(JOINT_ROLLOUTS) is not None
+        self._recording = components.get(RECORDING) is not None
+        self._records_extras = records_extras or not {REPLAY.name, JOINT_ROLLOUTS.name, RECORDING.name}.isdisjoint(components.roles)
         """only memories of whole episodes store their extras, which may be large"""
         self._history = HistoryStack(self._copies, components.features)
         self._recorder = EpisodeRecorder(self._copies, components.features, components.space)
@@ -175,12 +187,19 @@ class Actor:
             raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
             goal if goal is None or goal.dtype.kind == "f" else goal.astype(np.int64), self._extras,
         )  # fmt: skip
-        return self._act(features, flags, goal if own is None else own, answer), episodes
+        actions = self._act(features, flags, goal if own is None else own, answer)
+        if self._recording and answer and "probabilities" in self._learner.capabilities:
+            likely = self.log_probability(actions)
+            # What was noted at an agent's own turn belongs to the step that ends at its next one.
+            self._extras["log_probability"] = np.where(flags & Flag.WAITING, self._extras.get("log_probability", likely), likely)
+        return actions, episodes
 
-    @property
-    def log_probability(self) -> NDArray[np.float32] | None:
-        """`[K]` of the newest actions, where the learner keeps it beside them (PPO, IMPALA)."""
-        return self._extras.get("log_probability")
+    def log_probability(self, actions: Array) -> NDArray[np.float32]:
+        """`[K]`: ln pi of the newest `actions[K, A]` under the policy as in training, without goals; NaN where the learner does not know
+        it. PPO and IMPALA keep it beside them."""
+        if self.features is not None and "probabilities" in self._learner.capabilities:
+            return self._learner.log_probability(self.features, self._components.encodings[np.full(self._copies, -1)], actions)
+        return self._extras.get("log_probability", np.full(self._copies, np.nan, np.float32)).reshape(-1)
 
     def _compose_reward(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
@@ -287,13 +306,7 @@ class PolicyPlayer:
     @property
     def log_probability(self) -> NDArray[np.float32]:
         """`[K]`: ln pi of the newest actions under the policy as in training; NaN where the learner does not know it."""
-        learner, features = self._components[LEARNER], self._actor.features
-        if (kept := self._actor.log_probability) is not None:
-            return kept.reshape(-1)
-        if features is None or "probabilities" not in learner.capabilities:
-            return np.full(len(self._last), np.nan, np.float32)
-        none = self._components.encodings[np.full(len(self._last), -1)]
-        return learner.log_probability(features, none, self._last)
+        return self._actor.log_probability(self._last)
 
     @property
     def goal(self) -> tuple[int, int, int, int] | None:

@@ -17,10 +17,11 @@ from agent_node.contracts import ObservedTick
 from agent_node.exchange.exchanges import join_exchanges
 from agent_node.exchange.parameter_averaging import RoundReport
 from agent_node.memory.episode import Episode
+from agent_node.memory.episode_recording import EpisodeRecording
 from agent_node.session import checkpoints
 from agent_node.session.acting import Actor
 from agent_node.session.agent_components import AgentComponents
-from agent_node.session.roles import AVERAGING, GOAL_NEGOTIATION, STATISTICS
+from agent_node.session.roles import AVERAGING, GOAL_NEGOTIATION, RECORDING, STATISTICS
 from agent_node.session.session_context import AgentSpec, SessionContext
 from agent_node.session.training import create_trainer
 from protocols.averaging.averaging_messages import Average, Compressed, Share
@@ -142,6 +143,8 @@ class AgentSession:
             agent_spec.settings, agent_spec.exchange, joined.layout, joined.copies, agent_spec.name, agent_spec.seed, epoch, joined.party,
             layouts, agent_spec.dataset,
         )  # fmt: skip
+        if agent_spec.recording is not None:
+            self.components.add(RECORDING.name, EpisodeRecording(agent_spec.recording, joined.layout))
         self.trainer = create_trainer(self.components, shares)
         self._context = SessionContext(agent_spec, self.components, list(joined.members), neighbours, clock, resumed)
         self._name, self._metrics, self._shares, self._clock, self._neighbours = agent_spec.name, metrics, shares, clock, neighbours

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent_node.exchange.parameter_averaging import ParameterAveraging
     from agent_node.exchange.plan_sharing import PlanSharing
     from agent_node.exchange.statistics_exchange import StatisticsExchange
+    from agent_node.memory.episode_recording import EpisodeRecording
     from agent_node.memory.joint_replay import JointReplay, JointRollouts
     from agent_node.memory.replay_buffer import ImportedReplay, ReplayBuffer
     from agent_node.memory.rollout_buffer import RolloutBuffer
@@ -58,11 +59,12 @@ STATISTICS: Role[StatisticsExchange] = Role("statistics")
 JOINT_EXPERIENCE: Role[JointExperience] = Role("joint_experience")
 PLANS: Role[PlanSharing] = Role("plans")
 GOAL_SWAP: Role[Component] = Role("goal_swap")
+RECORDING: Role[EpisodeRecording] = Role("recording")
 
 ORDER: tuple[Role[Any], ...] = (
     GOAL_NEGOTIATION, TEACHER, OPTIMISM, LEARNER, REPLAY, ROLLOUT, JOINT_REPLAY, JOINT_ROLLOUTS, CURIOSITY, REWARDS, REPLAY_REWARD,
     WORLD_MODEL, GOAL_SOURCE, NEGOTIATION, IMPORTED_REPLAY, HINDSIGHT, EXPERIENCE, JOINT_EXPERIENCE, AVERAGING, STATISTICS, PLANS,
-    GOAL_SWAP,
+    GOAL_SWAP, RECORDING,
 )  # fmt: skip
 """Order in which components are called. Goal negotiation is first because it completes an ended episode with its agreement. Other roles
 follow in the order in which they were added."""

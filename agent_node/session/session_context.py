@@ -14,7 +14,7 @@ from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import Neighbourhood
 from protocols.conversations.conversation import Conversation
-from protocols.datasets.settings import DatasetSettings
+from protocols.datasets.settings import EPISODES, DatasetSettings
 from protocols.runtime.clock import Clock
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import NodeStart
@@ -45,6 +45,8 @@ class AgentSpec:
     """what it learns from instead of its own episodes"""
     init_from: Path | None = None
     """directory of the checkpoints of another run from which its learner and world model begin"""
+    recording: Path | None = None
+    """directory of its training episodes; None: they are not kept"""
 
 
 def agent_spec_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> AgentSpec:
@@ -61,6 +63,7 @@ def agent_spec_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bo
         rejoin,
         dataset_of(configuration),
         initial_checkpoints(start.node, configuration),
+        start.node_directory / EPISODES if configuration.get("record_episodes") else None,
     )
 
 

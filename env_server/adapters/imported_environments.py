@@ -30,14 +30,18 @@ PACKAGES = {
     "pettingzoo.butterfly": "pip install 'pettingzoo[butterfly]'",
     "pettingzoo.sisl": "pip install 'pettingzoo[sisl]'",
     "pettingzoo.classic": "pip install 'pettingzoo[classic]'",
-    "pettingzoo.atari": "pip install 'pettingzoo[atari]'",
+    "pettingzoo.atari": "pip install 'murmuration-rl[atari]'",
     "gymnasium": "pip install gymnasium",
     "minigrid": "pip install minigrid",
 }
 """known packages of environments, and how to install them"""
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+_ATARI = "pettingzoo.atari"
+_ROMS = "auto_rom_install_path"
+"""option of the Atari games of PettingZoo: the directory with the ROM files"""
 _GYMNASIUM = "gymnasium"
 Maker = Callable[[], Any]
-_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players", "n_pistons")
 """usual names of the option that sets the number of agents"""
 
 
@@ -107,7 +111,7 @@ def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
         try:
             made = gymnasium.make(name, disable_env_checker=True, **settings.options)
         except TypeError as error:
-            raise _wrong_options(settings, error, []) from error
+            raise _wrong_options(settings, error, None) from error
         except (gymnasium.error.Error, ImportError) as error:
             raise unknown(settings.id, str(error)) from error
         return _parallel(settings, wrapped(made))
@@ -124,6 +128,8 @@ def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Maker
     if found is None:
         text = f"there is no package {package} here: {cure}{'' if package in PACKAGES else nearest(package, PACKAGES)}"
         raise unknown(settings.id, text)
+    if package == _ATARI:
+        settings = _with_roms(settings)
     known = [entry.name for entry in iter_modules(found.submodule_search_locations or []) if "_v" in entry.name]
     try:
         return _from_module(settings, import_module(f"{package}.{name}"))
@@ -140,6 +146,17 @@ def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Maker
     except (ImportError, AttributeError) as error:
         # Deprecated versions name their successor in an error of their own.
         raise unknown(settings.id, f"{error}{nearest(name, known)}") from error
+
+
+def _with_roms(settings: EnvironmentSettings) -> EnvironmentSettings:
+    """With the ROM files of the package ale-py, where the options name no others: PettingZoo's own package contains none."""
+    if _ROMS in settings.options:
+        return settings
+    found = find_spec("ale_py")  # it is not imported, since only its files are needed
+    if found is None or not found.submodule_search_locations:
+        text = f"the ROM files of the games are those of the package ale-py, which is missing: {PACKAGES[_ATARI]}"
+        raise unknown(settings.id, f"{text}, or name their directory in environment.options.{_ROMS}")
+    return settings.model_copy(update={"options": {**settings.options, _ROMS: found.submodule_search_locations[0]}})
 
 
 def _from_module(settings: EnvironmentSettings, module: ModuleType) -> Maker:
@@ -167,7 +184,7 @@ def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed:
         try:
             return _parallel(settings, wrapped(made()))
         except TypeError as error:
-            raise _wrong_options(settings, error, _accepted(signed)) from error
+            raise _wrong_options(settings, error, signed) from error
         except EnvironmentProblem:
             raise
         except ConfigurationError as error:
@@ -229,8 +246,12 @@ def _accepted(factory: Any) -> list[str]:
     return [parameter.name for parameter in signature(factory).parameters.values() if parameter.kind in kinds]
 
 
-def _wrong_options(settings: EnvironmentSettings, error: TypeError, accepted: list[str]) -> EnvironmentProblem:
+def _wrong_options(settings: EnvironmentSettings, error: TypeError, signed: Any) -> EnvironmentProblem:
+    accepted = [] if signed is None else _accepted(signed)
     strange = [name for name in settings.options if accepted and name not in accepted]
+    if accepted and any(parameter.kind == Parameter.VAR_KEYWORD for parameter in signature(signed).parameters.values()):
+        named = _UNEXPECTED.search(str(error))  # the others may be options of what the factory calls
+        strange = [name for name in strange if named and name == named[1]]
     if strange:
         texts = {name: f"{settings.id} has no such option{nearest(name, accepted)}; it has {', '.join(accepted)}" for name in strange}
         return EnvironmentProblem(*(OptionProblem(("environment", "options", name), text) for name, text in texts.items()))

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from env_server.adapters.frame_skip import FrameSkip
 from env_server.adapters.image_observations import ImageEncoder
 from env_server.adapters.observation_flattening import short_name
 from env_server.adapters.parallel_conversions import TurnBasedParallel, episode_limit
@@ -152,18 +153,37 @@ class ParallelCopies(HoldableCopies):
             for _ in range(copies):
                 self._environments.append(make())
             self._table = translations(self._environments[0], agents, masks, images)
+            skip = 1
+            if images is not None and FrameSkip.needed(images):
+                self._refuse_frames(images)
+                self._environments = [FrameSkip(environment, images) for environment in self._environments]
+                skip = images.frame_skip
             self.reduced_images = {
                 agent: encoder.source
                 for agent, translation in self._table.items()
                 if isinstance(encoder := translation.encode, ImageEncoder) and encoder.source[:2] != encoder.shape[:2]
             }
             self.flattened = _flattened(self._environments[0], agents)
-            self.episode_limit = episode_limit(self._environments[0])
+            limit = episode_limit(self._environments[0])
+            self.episode_limit = None if limit is None else -(-limit // skip)
         except BaseException:
             self.close()
             raise
         super().__init__({agent: translation.layout for agent, translation in self._table.items()}, copies, seed)
         self._start_anew()
+
+    def _refuse_frames(self, images: ImageSettings) -> None:
+        """`EnvironmentProblem` where an action cannot be repeated: it may be illegal then."""
+        if images.frame_skip == 1 and images.sticky_actions == 0:
+            return
+        key = "frame_skip" if images.frame_skip > 1 else "sticky_actions"
+        if isinstance(self._environments[0], TurnBasedParallel):
+            text = "the agents act in turns, and an action of another turn is not repeated"
+        elif any(translation.layout.mask for translation in self._table.values()):
+            text = "the actions have a mask, and a repeated action may be illegal"
+        else:
+            return
+        raise problem(f"{text}; write {0 if key == 'sticky_actions' else 1}", "environment", "images", key)
 
     def _start_anew(self, first_episode: int = 0) -> None:
         super()._start_anew(first_episode)
@@ -242,6 +262,7 @@ class ParallelCopies(HoldableCopies):
         self._steps[copy] += 1
         left, turns = environment.agents, isinstance(environment, TurnBasedParallel)
         base, over = self._base[copy], 0 if left else _OVER
+        earlier = environment.earlier if isinstance(environment, FrameSkip) else {}
         for seat in seats:
             name = seat.name
             if not seat.active[copy]:
@@ -256,6 +277,8 @@ class ParallelCopies(HoldableCopies):
                 continue
             flags = base | over
             if name in observations:
+                for frame in earlier.get(name, ())[1 - seat.frames :] if seat.frames > 1 else ():
+                    seat.see(copy, frame, {})
                 seat.see(copy, observations[name], infos.get(name, {}))
                 self._measure(copy, seat, environment, observations, infos)
                 if not seat.begun[copy] and name in left:

@@ -131,6 +131,10 @@ class EnvironmentFactory:
         """Whether every copy is played by one agent, whichever others take part in the run."""
         return False
 
+    def has_partial_teams(self, context: EnvironmentContext) -> bool:
+        """Whether only some of the agents take part in an episode."""
+        return False
+
     def agent_count_option(self, context: EnvironmentContext) -> str | None:
         """The option that sets the environment's number of agents, if there is one."""
         return None

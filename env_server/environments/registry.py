@@ -1,7 +1,7 @@
 """Environments by the id of the configuration.
 
 `kind` or `kind:NAME` is a vectorised environment of the room "environment" (`environment_factory`): `landmarks`, `reward_collection`,
-`minigrid:ID`, `particles:WORLD`, and those that third parties register. Everything else is imported
+`minigrid:ID`, `particles:WORLD`, `prison`, and those that third parties register. Everything else is imported
 (`env_server.adapters.imported_environments`).
 """
 
@@ -42,7 +42,7 @@ Edges = Iterable[tuple[str, str]] | None
 ROOM = "environment"
 _PLACE = ("environment", "options")
 
-for _name in ("landmarks", "minigrid", "particles", "reward_collection"):
+for _name in ("landmarks", "minigrid", "particles", "prison", "reward_collection"):
     import_module(f"env_server.environments.{_name}.settings")  # registers it
 
 
@@ -58,6 +58,11 @@ def options_class(identifier: str) -> type[Settings] | None:
 def is_single_player(settings: EnvironmentSettings) -> bool:
     """Whether every copy is played by one agent, whichever others take part in the run."""
     return _factory(settings).is_single_player(_context(settings, (), None, 0))
+
+
+def has_partial_teams(settings: EnvironmentSettings) -> bool:
+    """Whether only some of the agents take part in an episode."""
+    return _factory(settings).has_partial_teams(_context(settings, (), None, 0))
 
 
 def agent_count_option(settings: EnvironmentSettings) -> str | None:

@@ -14,7 +14,7 @@ from env_server.adapters.imported_environments import maker
 from env_server.adapters.parallel_conversions import SingleAgentParallel, TurnBasedParallel
 from env_server.adapters.space_translation import MASK
 from env_server.environments import registry
-from env_server.environments.environment_contracts import GoalEnvironment, VectorEnvironment
+from env_server.environments.environment_contracts import EpisodeRecord, GoalEnvironment, VectorEnvironment
 from env_server.environments.environment_factory import EnvironmentProblem
 from env_server.settings import EnvironmentSettings
 from murmuration.testing.contract import Contract, ContractError
@@ -53,6 +53,8 @@ class EnvironmentTrial:
     """least and greatest reward of an agent in one step"""
     returns: tuple[float, float] | None = None
     """least and greatest sum of all members' rewards in an episode"""
+    lengths: tuple[int, int] | None = None
+    """least and greatest number of steps of an episode"""
     rule: str = ""
     """the first broken rule; empty: none is broken"""
     cure: str = ""
@@ -215,7 +217,8 @@ class _Trial(Contract):
 
     def measure(self, environment: VectorEnvironment) -> None:
         """Speed, rewards and returns of one copy."""
-        trial, least, greatest, returns = self.trial, np.inf, -np.inf, []
+        trial, least, greatest = self.trial, np.inf, -np.inf
+        records: list[EpisodeRecord] = []
         with self.calling("reset(seed)", global_draws=True):
             result = environment.reset(_SEED)
         still = {name: batch.observation for name, batch in result.agents.items() if _is_image(environment.layout(name))}
@@ -240,7 +243,7 @@ class _Trial(Contract):
                 # Not the first observation of an episode, nor after the agent's part in it, nor at another agent's turn.
                 if batch.flags[0] & _PLAYS == Flag.MEMBER:
                     least, greatest = min(least, float(batch.reward[0])), max(greatest, float(batch.reward[0]))
-            returns += [sum(record.rewards) for record in environment.finished()]
+            records += environment.finished()
         if still and trial.steps >= _STILL:
             names = ", ".join(list(still)[:3]) + (", ..." if len(still) > 3 else "")
             text = f"the image of {names} did not change within an episode, in {trial.steps} random steps"
@@ -248,7 +251,10 @@ class _Trial(Contract):
             self.broken(text, cure)
         trial.steps_per_second = trial.steps / max(spent, 1e-9)
         trial.reward = (least, greatest) if least <= greatest else None
-        trial.episodes, trial.returns = len(returns), (min(returns), max(returns)) if returns else None
+        trial.episodes = len(records)
+        if records:
+            returns, lengths = [sum(record.rewards) for record in records], [max(record.lengths) for record in records]
+            trial.returns, trial.lengths = (min(returns), max(returns)), (min(lengths), max(lengths))
 
 
 def _legal_sample(space: Any, observation: Any, info: Any) -> Any:

@@ -108,7 +108,10 @@ def trial_text(found: dict[str, Any]) -> str:
     if (reward := found.get("reward")) is not None:
         lines.append(f"  rewards       {reward[0]:g} to {reward[1]:g} in a step")
     if (returns := found.get("returns")) is not None:
-        lines.append(f"  returns       {returns[0]:g} to {returns[1]:g} in {numbers.counted(found['episodes'], 'episode')}, all agents")
+        shortest, longest = found["lengths"]
+        steps = numbers.counted(longest, "step") if shortest == longest else f"{shortest} to {longest} steps"
+        episodes = f"{numbers.counted(found['episodes'], 'episode')} of {steps}"
+        lines.append(f"  returns       {returns[0]:g} to {returns[1]:g} in {episodes}, all agents")
     elif found.get("reward") is not None:
         lines.append("  returns       no episode ended in these steps")
     return "\n".join(lines)

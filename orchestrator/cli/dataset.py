@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from orchestrator.cli.command_options import (
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from orchestrator.datasets.recording import Progress
     from protocols.datasets.dataset_reader import Dataset
 
 _MAKE = examples(
@@ -27,8 +29,26 @@ _MAKE = examples(
     "orchestrate dataset make environments/particles_spread agents.count=5 -o bad --mix poison=leave:0.9,cover@0.5:0.1 --steps 30000",
     "orchestrate dataset make environments/simple_spread -o mine --mix night:1/2,./rules.py:policy:1/2",
 )
+_EXPORT = examples(
+    "orchestrate dataset export spread3 --format minari -o minari/spread3-v0",
+    "orchestrate dataset export spread3 --format vault -o vaults/spread3.vlt",
+)
+_IMPORT = examples(
+    "orchestrate dataset import vaults/spread3.vlt -o spread3",
+    "orchestrate dataset import ~/.minari/datasets/pendulum/random-v0 -o pendulum --environment environments/pendulum",
+)
+
+
+class DatasetFormat(StrEnum):
+    """Formats of other libraries."""
+
+    minari = "minari"
+    vault = "vault"
+
+
 datasets = typer.Typer(help="Recorded experience in shards, one for each agent.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(datasets, name="dataset")
+OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the new dataset.")]
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Directory of a dataset.")]
 
 
@@ -36,7 +56,7 @@ DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Direct
 def make(
     context: typer.Context,
     config: ConfigArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory of the new dataset.")],
+    output: OutputOption,
     overrides: OverridesArgument = None,
     mix: Annotated[
         str,
@@ -65,16 +85,24 @@ def make(
     configuration = configuration_loader.load(config, overrides or [], machine=UNLIMITED).configuration
     wanted = quotas(mixture, episodes if episodes is not None else steps or 0)
     unit = "episodes" if steps is None else "transitions"
-    shown = -1
+    record_dataset(output, configuration, mixture, wanted, steps is not None, seed, settings.runs_dir, _progress(settings, unit))
+    _describe(settings, Dataset(output))
 
-    def progress(name: str, done: int, total: int) -> None:
-        nonlocal shown
-        quarter = 4 * min(done, total) // total
-        if settings.prints and (done == 0 or quarter != shown):
-            print_error(f"{name}: {min(done, total)} of {total} {unit}")
-        shown = quarter
 
-    record_dataset(output, configuration, mixture, wanted, steps is not None, seed, settings.runs_dir, progress)
+@datasets.command("collect", epilog=examples("orchestrate dataset collect runs/spread-brave-otter-0001 -o replay3"))
+def collect(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run that was started with record_episodes=true, and has ended.")],
+    output: OutputOption,
+) -> None:
+    """Make a dataset of quality replay: all training episodes of a run as its agents saw them, exploration included, in the order in which
+    they began. The directory exists when it is complete."""
+    from orchestrator.datasets.run_experience import collect_run
+    from orchestrator.results import run_directories
+    from protocols.datasets.dataset_reader import Dataset
+
+    settings = options(context)
+    collect_run(output, run_directories.find(settings.runs_dir, run), _progress(settings, "episodes"))
     _describe(settings, Dataset(output))
 
 
@@ -88,6 +116,68 @@ def info(context: typer.Context, dataset: DatasetArgument) -> None:
     found = Dataset(dataset)
     found.verify()
     _describe(options(context), found)
+
+
+@datasets.command("export", epilog=_EXPORT)
+def export(
+    context: typer.Context,
+    dataset: DatasetArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New directory; minari: NAME-vNUMBER.")],
+    form: Annotated[DatasetFormat, typer.Option("--format", help="minari: one dataset; vault: a vault for each behaviour, in DIR.")],
+) -> None:
+    """Write a dataset in the format of Minari or of OG-MARL (vaults of Flashbax), for other libraries. The directory exists when it is
+    complete."""
+    from orchestrator.datasets.interchange import export_dataset
+    from protocols.datasets.dataset_reader import Dataset
+
+    settings = options(context)
+    export_dataset(Dataset(dataset), output, form.value, _progress(settings, "episodes"))
+    if settings.json:
+        print_json({"path": str(output), "format": form.value})
+    elif settings.prints:
+        settings.console().print(f"{output}: {form.value}", soft_wrap=True)
+
+
+@datasets.command("import", epilog=_IMPORT)
+def import_(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Directory of a dataset of Minari, of a vault, or of several vaults.")],
+    output: OutputOption,
+    environment: Annotated[
+        Path | None,
+        typer.Option("--environment", metavar="CONFIG", help="Its environment and agents; not needed for exports."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of CONFIG.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a dataset of one in the format of Minari, or of vaults; the format is recognised. The directory exists when it is complete."""
+    from orchestrator.config import loader as configuration_loader
+    from orchestrator.config.checks.machine_resources import UNLIMITED
+    from orchestrator.datasets.interchange import import_dataset
+    from protocols.datasets.dataset_reader import Dataset
+
+    if overrides and environment is None:
+        raise UsageError(f"dataset import: {overrides[0]} overrides a configuration, and none is named; name one with --environment CONFIG")
+    configuration = None
+    if environment is not None:
+        configuration = configuration_loader.load(environment, overrides or [], machine=UNLIMITED).configuration
+    import_dataset(source, output, configuration)
+    _describe(options(context), Dataset(output))
+
+
+def _progress(settings: GlobalOptions, unit: str) -> Progress:
+    """Prints each quarter of what is written under a name."""
+    shown = -1
+
+    def progress(name: str, done: int, total: int) -> None:
+        nonlocal shown
+        quarter = 4 * min(done, total) // total
+        if settings.prints and (done == 0 or quarter != shown):
+            print_error(f"{name}: {min(done, total)} of {total} {unit}")
+        shown = quarter
+
+    return progress
 
 
 def _describe(settings: GlobalOptions, dataset: Dataset) -> None:

@@ -146,6 +146,8 @@ class Configuration(Settings):
     init_from: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     """directory of a run, relative to the working directory, with whose learners and world models the agents begin, as in its newest
     checkpoints (agent i as agent i mod n of that run's n); its buffers and exchanges are not taken. null: the agents begin untrained"""
+    record_episodes: bool = False
+    """true: each agent keeps all its training episodes in `nodes/AGENT/episodes`, of which `orchestrate dataset collect` makes a dataset"""
     agents: AgentsSettings = AgentsSettings()
     """the agents and their components"""
     network: NetworkSettings = NetworkSettings()

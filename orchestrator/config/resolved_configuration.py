@@ -24,6 +24,7 @@ _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(us|ms|s|min|h|d|B|KiB|MiB|GiB)")
 OUTSIDE_DIGEST: tuple[tuple[str, ...], ...] = (
     ("name",),
     ("metrics",),
+    ("record_episodes",),
     ("security",),
     ("network", "bind"),
     ("network", "advertise"),

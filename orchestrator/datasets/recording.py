@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 import env_server.environments.registry as registry
 from orchestrator.config.configuration import Configuration
 from orchestrator.datasets.behaviour_policies import BehaviourPolicy, behaviour_policy
+from orchestrator.datasets.dataset_environment import dataset_environment
 from orchestrator.datasets.mixture import MixtureEntry
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.datasets.dataset_writer import DatasetWriter
-from protocols.datasets.manifest import DatasetEnvironment, Manifest
+from protocols.datasets.manifest import Manifest
 from protocols.datasets.shard_episodes import ShardEpisode
 from protocols.runtime.errors import ResourceError, UsageError
 from protocols.runtime.seeds import Stream, integer, named_generator
@@ -57,10 +58,7 @@ def record_dataset(
         if any(layout.goals is not None for layout in layouts.values()):
             text = f"{settings.id} has goals, and datasets hold none"
             raise UsageError(f"environment.id: {text}; record an environment without goals, or write environment.goals: null")
-        dumped = settings.model_dump(mode="json")
-        options = registry.complete_options(settings)
-        about = DatasetEnvironment(id=settings.id, options=options, wrappers=dumped["wrappers"], images=dumped["images"])
-        with DatasetWriter(output, about, layouts, seed) as writer:
+        with DatasetWriter(output, dataset_environment(settings), layouts, seed) as writer:
             for place, (entry, quota) in enumerate(zip(mixture, quotas, strict=True)):
                 policy = behaviour_policy(
                     entry, configuration, layouts, settings.copies, runs_dir, integer(seed, _NODE, Stream.EXPLORATION)
@@ -88,7 +86,6 @@ def _episodes(
     environment.finished()
     applied = {agent: np.repeat(layout.null_action[None], environment.copies, axis=0) for agent, layout in layouts.items()}
     extras: dict[str, dict[str, Array]] = {agent: {} for agent in layouts}
-    moment, numbers = np.zeros(environment.copies, np.int64), np.full(environment.copies, -1, np.int64)
     waiting, idle = first, 0
     parts: dict[int, dict[str, ShardEpisode]] = {}
     complete: dict[int, dict[str, ShardEpisode]] = {}
@@ -107,16 +104,13 @@ def _episodes(
         idle = 0 if (outcome.episode >= 0).any() else idle + 1
         if idle > _PATIENCE:
             raise ResourceError("no episode begins: the agents that are needed for one are not connected with one another")
-        moment = np.where(outcome.episode == numbers, moment + 1, 0)
-        numbers = outcome.episode
         for agent, layout in layouts.items():
             batch = outcome.agents[agent]
             action, likely = policy.act(agent, layout, batch.observation, batch.flags, outcome.episode, random)
             applied[agent] = action
             acts = (batch.flags & Flag.WAITING) == 0
-            held = extras[agent] or {"log_probability": likely, "moment": moment}
-            given = {"log_probability": likely, "moment": moment}
-            extras[agent] = {name: np.where(acts, given[name], held[name]).astype(np.float32) for name in given}
+            held = extras[agent].get("log_probability", likely)
+            extras[agent] = {"log_probability": np.where(acts, likely, held).astype(np.float32)}
         outcome = environment.step(applied)
 
 
@@ -137,6 +131,6 @@ def _part(episode: Any, behaviour: int, layout: Layout) -> ShardEpisode:
         action=episode.action,
         reward=episode.reward,
         terminated=episode.terminated,
-        moment=episode.extras["moment"].astype(np.int32),
+        moment=episode.moment,
         log_probability=episode.extras["log_probability"],
     )

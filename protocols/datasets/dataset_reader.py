@@ -40,6 +40,24 @@ class Dataset:
                     raise self._wrong(f"shards.{agent}.parts.{name}", f"{part.file} has {found}, not {said}")
         self._check_shard(shard, returns)
 
+    def joined(self) -> Iterator[dict[str, ShardEpisode]]:
+        """All episodes by number, with the parts of their members by agent; checks as in `episodes`. `DatasetError` where the numbers in a
+        shard do not rise."""
+        shards = {agent: self.episodes(agent) for agent in self.manifest.agents}
+        heads = {agent: episode for agent, shard in shards.items() if (episode := next(shard, None)) is not None}
+        while heads:
+            number = min(episode.number for episode in heads.values())
+            parts = {agent: episode for agent, episode in heads.items() if episode.number == number}
+            yield parts
+            for agent in parts:
+                following = next(shards[agent], None)
+                if following is None:
+                    del heads[agent]
+                elif following.number <= number:
+                    raise DatasetError(f"{self.directory / agent}: episode: {following.number} follows {number}; {CURE}")
+                else:
+                    heads[agent] = following
+
     def _content(self, part: PartFile) -> bytes:
         path = self.directory / part.file
         try:

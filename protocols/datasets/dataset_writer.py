@@ -22,7 +22,7 @@ from protocols.datasets.manifest import (
     Shard,
     write_manifest,
 )
-from protocols.datasets.shard_episodes import ShardEpisode, encode_part
+from protocols.datasets.shard_episodes import ShardEpisode, decode_part, encode_part
 from protocols.spaces.layout import Layout
 
 PART_BYTES = 64 * 2**20
@@ -54,7 +54,7 @@ class DatasetWriter:
         self._waiting: dict[str, list[ShardEpisode]] = defaultdict(list)
         self._waiting_bytes: dict[str, int] = defaultdict(int)
         self._parts: dict[str, list[PartFile]] = {agent: [] for agent in layouts}
-        self._numbers: set[int] = set()
+        self._newest = -1
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -72,11 +72,12 @@ class DatasetWriter:
         return len(self._behaviours) - 1
 
     def add(self, parts: Mapping[str, ShardEpisode]) -> None:
-        """One episode: the parts of its members, which have the same number and behaviour. `ValueError` where they have not."""
+        """One episode: the parts of its members, which have the same number and behaviour. `ValueError` where they have not, or where
+        the number is not above that of the episode before; `DatasetError` for arrays that the layout does not allow."""
         numbers, behaviours = ({part.number for part in parts.values()}, {part.behaviour for part in parts.values()})
-        if len(numbers) != 1 or len(behaviours) != 1 or behaviours.pop() != len(self._behaviours) - 1 or numbers & self._numbers:
-            raise ValueError("the parts of an episode have one number, which is new, and the behaviour that was begun last")
-        self._numbers |= numbers
+        if len(numbers) != 1 or behaviours != {len(self._behaviours) - 1} or min(numbers) <= self._newest:
+            raise ValueError("the parts of an episode have one number, above those before, and the behaviour that was begun last")
+        self._newest = numbers.pop()
         for agent, part in parts.items():
             self._own_returns[agent][-1].append(part.total_reward)
             self._waiting[agent].append(part)
@@ -91,6 +92,8 @@ class DatasetWriter:
         self._waiting_bytes[agent] = 0
         if episodes:
             content, file = encode_part(episodes), f"{agent}/{len(self._parts[agent]):05}.safetensors"
+            for _ in decode_part(content, self._layouts[agent], len(self._behaviours), file):
+                pass  # what readers would refuse is not written
             (self._temporary / file).write_bytes(content)
             steps = sum(episode.steps for episode in episodes)
             digest = sha256(content).hexdigest()

@@ -127,16 +127,20 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """What `digest` must be."""
         return sha256(msgspec.json.encode(msgspec.structs.replace(self, digest=""), order="deterministic")).hexdigest()
 
-    def differences(self, environment: str, options: Mapping[str, Any], layouts: Mapping[str, Layout]) -> list[str]:
+    def differences(self, environment: DatasetEnvironment, layouts: Mapping[str, Layout]) -> list[str]:
         """Why agents with these `layouts` in this environment cannot learn from the dataset: sentences with a field and a cure."""
         found = []
-        own = self.environment
-        if environment != own.id:
-            found.append(f"environment.id: the dataset was recorded in {own.id}, and this is {environment}; write environment.id: {own.id}")
-        elif dict(options) != own.options:
+        own, options = self.environment, environment.options
+        if environment.id != own.id:
+            text = f"the dataset was recorded in {own.id}, and this is {environment.id}"
+            found.append(f"environment.id: {text}; write environment.id: {own.id}")
+        elif options != own.options:
             names = sorted({name for name in {**options, **own.options} if options.get(name) != own.options.get(name)})
             text = ", ".join(f"{name} = {own.options.get(name, 'the default')}" for name in names)
             found.append(f"environment.options: the dataset was recorded with {text}; write the same options")
+        for name in ("wrappers", "images"):
+            if (mine := getattr(own, name)) != getattr(environment, name):
+                found.append(f"environment.{name}: the dataset was recorded with {_short(mine)}; write the same")
         if missing := sorted(set(layouts) - set(self.agents)):
             cure = f"write agents.count: {len(self.agents)}, or make a dataset of {len(layouts)} agents"
             found.append(f"shards: the dataset has {len(self.agents)} agents, and none is {', '.join(missing)}; {cure}")

@@ -8,6 +8,9 @@ from pydantic import BeforeValidator, Field
 
 from protocols.runtime.settings_types import AlsoAccepts, Settings
 
+EPISODES = "episodes"
+"""folder of an agent's directory in a run with `record_episodes`"""
+
 
 class DatasetSettings(Settings):
     """A dataset as the source of training: each agent learns from its own shard, and the environment is played in evaluations only."""

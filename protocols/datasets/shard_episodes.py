@@ -6,7 +6,8 @@ A file holds E episodes one behind another. With T_e steps of the agent in episo
     behaviour        [E] i4          place in `Manifest.behaviours`
     steps            [E] i8          T_e
     terminated       [E] bool        its part ended by its own outcome; otherwise it was truncated, and values bootstrap
-    observation      [S + E, ...]    T_e + 1 of each episode, f4 or u1 as in the layout; action masks are their last components
+    observation      [S + E, ...]    T_e + 1 of each episode, u1 where all numbers of the file are 0, 1, ... or 255, otherwise f4; action
+                                     masks are their last components
     action           [S, A]          i4 choices of discrete factors, or f4
     reward           [S] f4
     moment           [S] i4          step of the whole episode at which the agent acted (agents that take turns skip some)
@@ -76,14 +77,18 @@ def encode_part(episodes: Sequence[ShardEpisode]) -> bytes:
     def joined(name: str) -> Array:
         return np.concatenate([getattr(episode, name) for episode in episodes])
 
+    observation = joined("observation")
+    if observation.dtype != np.uint8 and ((observation >= 0) & (observation <= 255) & (observation == np.floor(observation))).all():
+        observation = observation.astype(np.uint8)
     return bytes(
         save(
             {
+                "observation": observation,
                 "episode": np.array([episode.number for episode in episodes], np.int64),
                 "behaviour": np.array([episode.behaviour for episode in episodes], np.int32),
                 "steps": np.array([episode.steps for episode in episodes], np.int64),
                 "terminated": np.array([episode.terminated for episode in episodes], bool),
-                **{name: joined(name) for name in ("observation", "action", "reward", "moment", "log_probability")},
+                **{name: joined(name) for name in ("action", "reward", "moment", "log_probability")},
             }
         )
     )
@@ -98,12 +103,13 @@ def decode_part(content: bytes, layout: Layout, behaviours: int, file: str) -> I
     steps = found.get("steps", np.zeros(0, np.int64))
     count, total = len(steps), int(steps.sum()) if steps.ndim == 1 and steps.dtype == np.int64 else -1
     size = len(layout.actions) or len(layout.low)
+    bytes_ = layout.dtype == "u1" or ("observation" in found and found["observation"].dtype == np.uint8)
     expected: dict[str, tuple[tuple[int, ...], Any]] = {
         "episode": ((count,), np.int64),
         "behaviour": ((count,), np.int32),
         "steps": ((count,), np.int64),
         "terminated": ((count,), np.bool_),
-        "observation": ((total + count, *layout.shape), np.uint8 if layout.dtype == "u1" else np.float32),
+        "observation": ((total + count, *layout.shape), np.uint8 if bytes_ else np.float32),
         "action": ((total, size), np.int32 if layout.actions else np.float32),
         "reward": ((total,), np.float32),
         "moment": ((total,), np.int32),
@@ -116,6 +122,7 @@ def decode_part(content: bytes, layout: Layout, behaviours: int, file: str) -> I
         if array.shape != shape or array.dtype != dtype:
             is_, must = f"{array.dtype}{list(array.shape)}", f"{np.dtype(dtype)}{list(shape)}"
             raise DatasetError(f"{file}: {name} is {is_}, and by the manifest's layout and its steps it must be {must}; {CURE}")
+    found["observation"] = found["observation"].astype(np.uint8 if layout.dtype == "u1" else np.float32, copy=False)
     _check_values(found, layout, behaviours, file)
     ends = np.cumsum(steps)
     for row, (number, behaviour, length, end) in enumerate(
@@ -133,6 +140,13 @@ def _check_values(found: dict[str, Array], layout: Layout, behaviours: int, file
         raise DatasetError(f"{file}: steps: an episode has none; {CURE}")
     if ((found["behaviour"] < 0) | (found["behaviour"] >= behaviours)).any():
         raise DatasetError(f"{file}: behaviour: a number is not of one of the manifest's {behaviours} behaviours; {CURE}")
+    if (found["episode"] < 0).any():
+        raise DatasetError(f"{file}: episode: a number is negative; {CURE}")
+    begins = np.isin(np.arange(len(found["moment"])), np.cumsum(found["steps"]) - found["steps"])
+    if ((found["moment"] < 0) | ((np.diff(found["moment"], prepend=-1) < 1) & ~begins)).any():
+        raise DatasetError(f"{file}: moment: the steps of an episode do not rise from 0 or later; {CURE}")
+    if np.isinf(found["log_probability"]).any():
+        raise DatasetError(f"{file}: log_probability: a number is infinite; write NaN where it is unknown, and make the dataset anew")
     for name in ("observation", "reward") if layout.dtype == "f4" else ("reward",):
         if not np.isfinite(found[name]).all():
             raise DatasetError(f"{file}: {name}: a number is not finite; remove the episode, or make the dataset anew")

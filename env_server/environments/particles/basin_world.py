@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from env_server.environments.episode_draws import EpisodeDraws
 from env_server.environments.particles.particle_physics import Floats
-from env_server.environments.particles.particle_world import Disc, EpisodeDraws, ParticleWorld
+from env_server.environments.particles.particle_world import Disc, ParticleWorld
 from env_server.environments.particles.settings import BasinsOptions
 from protocols.spaces.layout import Layout, ObservationField
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments.particles.particle_physics import Floats, ParticlePhysics, length
 from env_server.environments.particles.settings import MotionOptions
+from env_server.environments.world_copies import World
 from protocols.spaces.layout import Layout, ObservationField
 
 UNIT_FORCES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], np.float64)
 """of the discrete actions none, left, right, down, up"""
+_FAR = 1000.0
 SENSITIVITY = 5.0
 """force of a full action, where a body has none of its own"""
 
@@ -30,58 +32,21 @@ class Disc:
     role: Literal["agent", "prey", "landmark", "obstacle"]
 
 
-class ParticleWorld(ABC):
-    """K copies of one world with N agents; `layouts[N]`. Steps move all copies, those too whose result is not used."""
-
-    layouts: Sequence[Layout]
-
-    @abstractmethod
-    def begin(self, copy: int, generator: np.random.Generator) -> None:
-        """An episode begins in that copy; all its random numbers come from `generator`."""
-
-    @abstractmethod
-    def step(self, action: Floats) -> Floats:
-        """Rewards `[N, K]` of `action[N, A, K]`, in [-1, 1]."""
-
-    @abstractmethod
-    def observe(self) -> Sequence[NDArray[np.float32]]:
-        """What each agent sees, N arrays `[K, F]`, which the caller may keep."""
+class ParticleWorld(World):
+    """A world with a picture; `step` takes `action[N, A, K]`, in [-1, 1]."""
 
     @abstractmethod
     def scene(self, copy: int) -> Sequence[Disc]:
         """The things in one copy, those behind first."""
 
-    def metrics(self, copy: int) -> Mapping[str, float]:
-        """What else is measured of the episode that ends now in that copy."""
-        return {}
 
-
-class EpisodeDraws:
-    """Random numbers of K running episodes, `[K, *shape]` at each step. Each copy uses the generator of its own episode, in blocks:
-    `draw(generator, steps)` makes `[steps, *shape]`."""
-
-    def __init__(
-        self, copies: int, shape: tuple[int, ...], draw: Callable[[np.random.Generator, int], NDArray[Any]], block: int = 8
-    ) -> None:
-        self._draw, self._block = draw, block
-        self._drawn = np.zeros((copies, block, *shape))
-        self._next = np.zeros(copies, np.intp)
-        self._rows = np.arange(copies)
-        self._generators: list[np.random.Generator | None] = [None] * copies
-
-    def begin(self, copy: int, generator: np.random.Generator) -> None:
-        """From now on this copy draws from `generator`."""
-        self._generators[copy], self._next[copy] = generator, self._block
-
-    def next(self) -> NDArray[np.float64]:
-        """The numbers of the next step of all copies; 0 for a copy that has had no episode yet."""
-        for copy in np.flatnonzero(self._next == self._block).tolist():
-            if (generator := self._generators[copy]) is not None:
-                self._drawn[copy] = self._draw(generator, self._block)
-            self._next[copy] = 0
-        drawn: NDArray[np.float64] = self._drawn[self._rows, self._next]
-        self._next += 1
-        return drawn
+def team(generator: np.random.Generator, sizes: Sequence[int], agents: int, last: bool = False) -> NDArray[np.bool_]:
+    """`[agents]`: which agents take part in an episode: uniformly one of `sizes`, and so many uniform agents, with `last` always the last
+    one."""
+    taking = np.ones(agents, bool)
+    absent = agents - sizes[int(generator.integers(len(sizes)))]
+    taking[generator.permutation(agents - last)[:absent]] = False
+    return taking
 
 
 def others(agents: int, bodies: int) -> NDArray[np.intp]:
@@ -110,18 +75,38 @@ class MotionWorld(ParticleWorld):
         self._seen = seen
         self._agents = agents
         self._copies = physics.position.shape[2]
+        self.present = np.ones((len(physics.position), self._copies), bool)
+        """`[M, K]`: bodies that are in the world; the others are far away from everything, and from each other"""
+        self._partial = False
+        """whether some body was ever absent: where none is, steps do without the masks"""
+        self._far = np.zeros((len(physics.position), 2))
+        self._far[:, 0] = _FAR * np.arange(1, len(physics.position) + 1)
+
+    def _place(self, copy: int, position: Floats, present: NDArray[np.bool_]) -> None:
+        """The bodies `present[M]` of one copy go to `position[M, 2]`, and the others away."""
+        self.present[:, copy] = present
+        self._partial |= not present.all()
+        self.physics.place(copy, np.where(present[:, None], position, self._far))
+
+    def members(self, copy: int) -> NDArray[np.bool_] | bool:
+        """Agents whose bodies are present."""
+        return self.present[: self._agents, copy] if self._partial else True
 
     def _observations(self, size: int, sight: float | None = None) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """`[N, K, size]`, of which the first 4 + 2 E numbers are written and the others are 0. With `sight`, bodies farther away are at 0,
-        and the second result `[E, N, K]` states which are not."""
+        """`[N, K, size]`, of which the first 4 + 2 E numbers are written and the others are 0. Bodies that are absent, or with `sight`
+        farther away, are at 0, and the second result `[E, N, K]` states which are not, None: all are seen. An absent agent sees zeros."""
         position, velocity = self.physics.position, self.physics.velocity
         observed = np.zeros((self._agents, self._copies, size), np.float32)
         observed[:, :, 0:2] = velocity[: self._agents].transpose(0, 2, 1)
         observed[:, :, 2:4] = position[: self._agents].transpose(0, 2, 1)
         offset = position[self._seen] - position[: self._agents]
-        near = None
-        if sight is not None:
-            near = length(offset) <= sight
+        near = None if sight is None else length(offset) <= sight
+        if self._partial:
+            own = self.present[: self._agents]
+            observed *= own[:, :, None]
+            among = self.present[self._seen] & own
+            near = among if near is None else near & among
+        if near is not None:
             offset *= near[:, :, None]
         entities = len(self._seen)
         observed[:, :, 4 : 4 + 2 * entities].reshape(self._agents, self._copies, entities, 2)[:] = offset.transpose(1, 3, 0, 2)

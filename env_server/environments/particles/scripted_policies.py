@@ -41,17 +41,20 @@ def _act(layout: Layout, force: Floats) -> NDArray[Any]:
 
 def _landmark(layout: Layout, observation: NDArray[Any]) -> Floats:
     """`[K, 2]`: the landmark that is the agent's own when the nearest pair of an agent and a landmark is matched first, then the nearest
-    pair of those left, and so on. All agents that see each other find the same pairs."""
+    pair of those left, and so on. All agents that see each other find the same pairs. Entities at 0 are absent."""
     landmarks, others = _field(layout, observation, "landmarks"), _field(layout, observation, "agents")
     bodies = np.concatenate([np.zeros((len(others), 1, 2)), others], axis=1)
     apart = np.linalg.norm(bodies[:, :, None] - landmarks[:, None], axis=3)
+    absent: NDArray[np.bool_] = (landmarks == 0).all(axis=2)
+    apart[:, 1:][~others.any(axis=2)] = np.inf
+    apart = np.where(absent[:, None], np.inf, apart)
     copies, count = np.arange(len(landmarks)), landmarks.shape[1]
     own = np.full(len(landmarks), -1)
     for _ in range(min(count, bodies.shape[1])):
         body, landmark = np.divmod(apart.reshape(len(apart), -1).argmin(axis=1), count)
-        own = np.where((body == 0) & (own < 0), landmark, own)
+        own = np.where((body == 0) & (own < 0) & np.isfinite(apart[copies, body, landmark]), landmark, own)
         apart[copies, body], apart[copies, :, landmark] = np.inf, np.inf
-    target: Floats = landmarks[copies, np.where(own < 0, np.linalg.norm(landmarks, axis=2).argmin(axis=1), own)]
+    target: Floats = landmarks[copies, np.where(own < 0, np.where(absent, np.inf, np.linalg.norm(landmarks, axis=2)).argmin(axis=1), own)]
     return target
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from env_server.environments.episode_draws import EpisodeDraws
 from env_server.environments.particles.particle_physics import Floats
-from env_server.environments.particles.particle_world import EpisodeDraws
 
 CANDIDATES, WAY_POINTS = 100, 5
 _WAY = np.arange(1, WAY_POINTS + 1) / WAY_POINTS
@@ -33,22 +33,24 @@ class ScriptedPrey:
         """An episode begins in that copy; the points of the prey come from a stream of their own, the next child of `generator`."""
         self._draws.begin(copy, generator.spawn(1)[0])
 
-    def force(self, prey: Floats, bodies: Floats, reach: Floats, predators: int) -> Floats:
-        """`[2, K]` for a prey at `prey[2, K]` between `bodies[B, 2, K]`, of which the first `predators` are predators; `reach[B]` are the
-        sums of radii."""
+    def force(self, prey: Floats, bodies: Floats, reach: Floats, predators: NDArray[np.bool_]) -> Floats:
+        """`[2, K]` for a prey at `prey[2, K]` between `bodies[B, 2, K]`, of which the first P are predators, with `predators[P, K]` those
+        that are present; `reach[B]` are the sums of radii."""
         return self.best(self._draws.next(), prey, bodies, reach, predators)
 
     @staticmethod
-    def best(offsets: Floats, prey: Floats, bodies: Floats, reach: Floats, predators: int) -> Floats:
+    def best(offsets: Floats, prey: Floats, bodies: Floats, reach: Floats, predators: NDArray[np.bool_]) -> Floats:
         """The rule, for the candidates `offsets[K, 2, C]`."""
         x, y = offsets[:, 0] + prey[0][:, None], offsets[:, 1] + prey[1][:, None]
         score = np.zeros_like(x)
-        for body in bodies[:predators]:
+        for body, present in zip(bodies, predators, strict=False):
             dx, dy = x - body[0][:, None], y - body[1][:, None]
             dx *= dx
             dy *= dy
             dx += dy
-            score += np.sqrt(dx, out=dx)
+            np.sqrt(dx, out=dx)
+            dx *= present[:, None]
+            score += dx
         force = np.zeros_like(prey)
         # The best candidate is rarely refused: ways are examined from the best score on, for the copies that still have none.
         left = np.arange(len(score))

@@ -41,7 +41,15 @@ class MotionOptions(ParticlesOptions):
     2017, which PMIC and OMAR used"""
 
 
-class SpreadOptions(MotionOptions):
+class TeamOptions(MotionOptions):
+    """Options of the worlds in which the number of agents may change from episode to episode."""
+
+    team_sizes: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(min_length=1, max_length=64)] | None = None
+    """numbers of agents of an episode, e.g. [3, 4, 5]: each episode draws one of them, and which agents take part. The greatest is
+    `agents.count`. Agents that take no part do not act, learn nothing of the episode, and are observed as zeros; null: all take part"""
+
+
+class SpreadOptions(TeamOptions):
     """`particles:simple_spread`, cooperative navigation: as many landmarks as agents, to be covered without collisions."""
 
     reward: Literal["mpe2", "team", "inverse_distance"] = "mpe2"
@@ -50,7 +58,7 @@ class SpreadOptions(MotionOptions):
     """share of an agent's own collisions in the reward `mpe2`, against the common distance to landmarks"""
 
 
-class TagOptions(MotionOptions):
+class TagOptions(TeamOptions):
     """`particles:simple_tag`, predator-prey: slow predators, one fast prey, obstacles."""
 
     prey: Literal["learning", "scripted"] = "learning"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments.particles.particle_physics import Floats, ParticlePhysics
-from env_server.environments.particles.particle_world import SENSITIVITY, Disc, MotionWorld, motion_layout, others
+from env_server.environments.particles.particle_world import SENSITIVITY, Disc, MotionWorld, motion_layout, others, team
 from env_server.environments.particles.settings import SpreadOptions
 
 AGENT_RADIUS, LANDMARK_RADIUS, COVERED = 0.15, 0.05, 0.1
@@ -27,7 +27,8 @@ class SpreadWorld(MotionWorld):
         team               sum over agents of (-sum_l d_l - (c_i + 1) + [all landmarks are covered])
         inverse_distance   sum_l min(1 / d_l, 10) - 5 c_i
 
-    where a landmark is covered when d_l < 0.1. Sources: mpe2 1.1 `simple_spread_v3`; PMIC (arXiv 2203.08553), whose agents count themselves
+    where a landmark is covered when d_l < 0.1. In an episode of n agents (`team_sizes`) there are n landmarks, the first ones, and all
+    sums are over those that are present. Sources: mpe2 1.1 `simple_spread_v3`; PMIC (arXiv 2203.08553), whose agents count themselves
     among those they touch; OMAR (arXiv 2111.11188).
     """
 
@@ -46,13 +47,18 @@ class SpreadWorld(MotionWorld):
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
         """Agents, then landmarks, are drawn as in mpe2."""
-        self.physics.place(copy, generator.uniform(-1, 1, (2 * self._agents, 2)))
+        if (sizes := self.options.team_sizes) is None:
+            self.physics.place(copy, generator.uniform(-1, 1, (2 * self._agents, 2)))
+            return
+        taking = team(generator, sizes, self._agents)
+        landmarks = np.arange(self._agents) < np.count_nonzero(taking)
+        self._place(copy, generator.uniform(-1, 1, (2 * self._agents, 2)), np.concatenate([taking, landmarks]))
 
     def nearest(self) -> Floats:
-        """d `[L, K]`."""
+        """d `[L, K]`; 0 for absent landmarks."""
         apart = self.physics.distance(self._walker, self._landmark)
         nearest: Floats = apart.reshape(self._agents, self._agents, -1).min(axis=1)
-        return nearest
+        return nearest * self.present[self._agents :] if self._partial else nearest
 
     def touching(self) -> Floats:
         """c `[N, K]`."""
@@ -66,17 +72,20 @@ class SpreadWorld(MotionWorld):
 
     def step(self, action: Floats) -> Floats:
         """Rewards `[N, K]` after a step by the forces 5 `action[N, 2, K]`."""
-        self.physics.step(action * SENSITIVITY)
+        force = action * SENSITIVITY
+        if self._partial:
+            force *= self.present[: self._agents, None]
+        self.physics.step(force)
         nearest, touching = self.nearest(), self.touching()
         if self.options.reward == "inverse_distance":
             near = 1.0 / np.maximum(nearest, 1.0 / _LARGEST_REWARD)
-            total: Floats = near.sum(axis=0) - _CONTACT_COST * touching
+            total: Floats = (near * self.present[self._agents :]).sum(axis=0) - _CONTACT_COST * touching
             return total
         common: Floats = -np.add.reduce(nearest, axis=0)
         if self.options.reward == "team":
             covered = (nearest < COVERED).all(axis=0)
-            team = self._agents * (common - 1 + covered) - touching.sum(axis=0)
-            return np.broadcast_to(team, touching.shape)
+            whole = self.present[: self._agents].sum(axis=0) * (common - 1 + covered) - touching.sum(axis=0)
+            return np.broadcast_to(whole, touching.shape)
         ratio = self.options.local_ratio
         return common * (1 - ratio) - touching * ratio
 
@@ -87,11 +96,14 @@ class SpreadWorld(MotionWorld):
     def metrics(self, copy: int) -> dict[str, float]:
         """`landmarks.covered`."""
         position = self.physics.position[:, :, copy]
-        apart = np.linalg.norm(position[self._agents :, None] - position[: self._agents], axis=2)
+        landmarks = position[self._agents :]
+        if self._partial:
+            landmarks = landmarks[self.present[self._agents :, copy]]
+        apart = np.linalg.norm(landmarks[:, None] - position[: self._agents], axis=2)
         return {COVERED_SHARE: float((apart.min(axis=1) < COVERED).mean())}
 
     def scene(self, copy: int) -> list[Disc]:
         """Landmarks below agents."""
-        place = self.physics.position[:, :, copy].tolist()
-        landmarks = [Disc(x, y, LANDMARK_RADIUS, "landmark") for x, y in place[self._agents :]]
-        return landmarks + [Disc(x, y, AGENT_RADIUS, "agent") for x, y in place[: self._agents]]
+        there = [(*place, body) for body, place in enumerate(self.physics.position[:, :, copy].tolist()) if self.present[body, copy]]
+        landmarks = [Disc(x, y, LANDMARK_RADIUS, "landmark") for x, y, body in there if body >= self._agents]
+        return landmarks + [Disc(x, y, AGENT_RADIUS, "agent") for x, y, body in there if body < self._agents]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments.particles.particle_physics import Floats, ParticlePhysics
-from env_server.environments.particles.particle_world import Disc, MotionWorld, motion_layout, others
+from env_server.environments.particles.particle_world import Disc, MotionWorld, motion_layout, others, team
 from env_server.environments.particles.scripted_prey import ScriptedPrey
 from env_server.environments.particles.settings import TagOptions
 
@@ -32,7 +32,7 @@ class TagWorld(MotionWorld):
 
     An agent sees its velocity, its position, the obstacles, the other moving bodies, and a predator the velocity of the prey. With `sight`,
     what is farther away is observed as 0. Each predator is given 10 for every contact of a predator with the prey; a prey that learns is
-    charged 10 for each, and `leaving_cost`.
+    charged 10 for each, and `leaving_cost`. In an episode of fewer agents (`team_sizes`) predators are absent, never the prey.
 
     A scripted prey is pushed by the vector of `ScriptedPrey`, of length 1 at most, so that it comes to a speed of 0.4. Sources: mpe2 1.1
     `simple_tag_v3`; PMIC (arXiv 2203.08553).
@@ -60,8 +60,14 @@ class TagWorld(MotionWorld):
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
         """Moving bodies, then obstacles, are drawn as in mpe2."""
+        sizes = self.options.team_sizes
+        taking = None if sizes is None else team(generator, sizes, self._agents, last=self._prey is None)
         movers = generator.uniform(-1, 1, (self._predators + 1, 2))
-        self.physics.place(copy, np.concatenate([movers, generator.uniform(-0.9, 0.9, (self.options.obstacles, 2))]))
+        position = np.concatenate([movers, generator.uniform(-0.9, 0.9, (self.options.obstacles, 2))])
+        if taking is None:
+            self.physics.place(copy, position)
+        else:
+            self._place(copy, position, np.concatenate([taking, np.ones(len(position) - len(taking), bool)]))
         if self._prey is not None:
             self._prey.begin(copy, generator)
 
@@ -70,9 +76,11 @@ class TagWorld(MotionWorld):
         physics, k = self.physics, self._predators
         force = np.empty_like(physics.velocity)
         force[: self._agents] = action * self._sensitivity
+        if self._partial:
+            force[: self._agents] *= self.present[: self._agents, None]
         if self._prey is not None:
             bodies = np.delete(physics.position, k, axis=0)
-            force[k] = self._prey.force(physics.position[k], bodies, self._reach, k)
+            force[k] = self._prey.force(physics.position[k], bodies, self._reach, self.present[:k])
         physics.step(force)
         caught = (physics.distance(np.arange(k), np.full(k, k)) < self._reach[:k, None]).sum(axis=0)
         reward = np.empty((self._agents, self._copies))
@@ -95,4 +103,5 @@ class TagWorld(MotionWorld):
         k, radii = self._predators, self.physics.radii.tolist()
         discs = [(x, y, radii[body]) for body, (x, y) in enumerate(self.physics.position[:, :, copy].tolist())]
         fixed = [Disc(*disc, "obstacle") for disc in discs[k + 1 :]]
-        return [*fixed, *(Disc(*disc, "agent") for disc in discs[:k]), Disc(*discs[k], "prey")]
+        predators = [Disc(*disc, "agent") for disc, there in zip(discs, self.present[:k, copy], strict=False) if there]
+        return [*fixed, *predators, Disc(*discs[k], "prey")]

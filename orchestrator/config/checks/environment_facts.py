@@ -55,6 +55,8 @@ class EnvironmentFacts:
     """whether there are goals, and all returns are known to be between 0 and 1"""
     episode_limit: int | None = None
     """steps after which an episode is cut off; None: no limit, or an unknown one"""
+    partial_teams: bool = False
+    """whether only some of the agents take part in an episode"""
 
     @property
     def has_goals(self) -> bool:
@@ -76,7 +78,7 @@ def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], e
 
 def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
     """Goals and observations of an environment without problems."""
-    from env_server.environments.registry import describe, is_single_player
+    from env_server.environments.registry import describe, has_partial_teams, is_single_player
 
     described = describe(settings, agents, edges)
     sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
@@ -89,7 +91,8 @@ def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edge
     for agent, shape in described.reduced_images.items():
         reduced.setdefault((shape, tuple(described.layouts[agent].shape)), []).append(agent)
     unit_returns = space is not None and space.unit_returns
-    return EnvironmentFacts(goals, sights, is_single_player(settings), vectors, flattened, reduced, unit_returns, described.episode_limit)
+    alone, partial = is_single_player(settings), has_partial_teams(settings)
+    return EnvironmentFacts(goals, sights, alone, vectors, flattened, reduced, unit_returns, described.episode_limit, partial)
 
 
 def _sight(layout: Layout) -> ObservationFacts:

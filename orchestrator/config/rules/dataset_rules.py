@@ -19,7 +19,8 @@ def _dataset(subject: RuleContext) -> Iterator[Finding]:
     configuration = subject.configuration
     if configuration.dataset is None or not subject.playable:
         return
-    from env_server.environments.registry import complete_options, describe
+    from env_server.environments.registry import describe
+    from orchestrator.datasets.dataset_environment import dataset_environment
     from protocols.datasets.dataset_reader import Dataset
     from protocols.datasets.manifest import DatasetError
 
@@ -33,8 +34,7 @@ def _dataset(subject: RuleContext) -> Iterator[Finding]:
         yield Finding(("environment", "id"), text)
     try:
         dataset = Dataset(FilePath(configuration.dataset.path))
-        environment = configuration.environment
-        differences = dataset.manifest.differences(environment.id, complete_options(environment), described.layouts)
+        differences = dataset.manifest.differences(dataset_environment(configuration.environment), described.layouts)
         yield from (Finding(_WHERE, text) for text in differences)
         if not differences:
             dataset.verify()
@@ -64,6 +64,20 @@ def _learning(subject: RuleContext) -> Iterator[Finding]:
     if configuration.until.steps is None and configuration.until.time is None:
         text = "with a dataset no training episodes are played; write until: {steps: N}, which counts the updates of each agent"
         yield Finding(("until",), text)
+
+
+@reads("record_episodes", "dataset", "environment", "agents.count", "network.topology")
+def _recording(subject: RuleContext) -> Iterator[Finding]:
+    """There are training episodes, and datasets can hold them."""
+    configuration = subject.configuration
+    if not configuration.record_episodes:
+        return
+    if configuration.dataset is not None:
+        text = "agents that learn from a dataset play no training episodes; write record_episodes: false"
+        yield Finding(("record_episodes",), text)
+    elif subject.playable and subject.facts.has_goals:
+        text = f"{configuration.environment.id} has goals, and datasets hold none; write environment.goals: null, or record_episodes: false"
+        yield Finding(("record_episodes",), text)
 
 
 @reads("init_from", "agents")

@@ -33,7 +33,8 @@ def _images(subject: RuleContext) -> Iterator[Finding]:
         shapes = f"of {before[0]} x {before[1]} pixels are reduced to {after[0]} x {after[1]}"
         text = f"images of {span(agents)} {shapes}; environment.images.size sets another size, or null"
         yield Finding((*where, "size"), text, severity="notice")
-    if settings.images != type(settings.images)() and not any(sight.image for sight in subject.facts.sights.values()):
+    applies = type(settings.images)(frame_skip=settings.images.frame_skip, sticky_actions=settings.images.sticky_actions)
+    if settings.images != applies and not any(sight.image for sight in subject.facts.sights.values()):
         yield Finding(where, f"has no effect: {settings.id} shows no images", severity="warning")
 
 

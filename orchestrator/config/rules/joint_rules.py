@@ -58,6 +58,9 @@ def _whole_team(subject: RuleContext) -> Iterator[Finding]:
         yield Finding(("environment", "id"), f"{environment} has goals, which joint steps do not contain; {cure}")
     if subject.facts.single_player and subject.configuration.agents.count > 1:
         yield Finding(("environment", "id"), f"each copy of {environment} has one agent, and joint steps are those of all agents; {cure}")
+    if subject.facts.partial_teams:
+        text = f"an episode of {environment} has only some of the agents, and joint steps are those of all"
+        yield Finding(("environment", "options"), f"{text}; write options with which all take part, or {cure}")
 
 
 @reads("agents")

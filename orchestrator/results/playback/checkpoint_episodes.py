@@ -86,6 +86,8 @@ class CheckpointPlayback:
             module, _, kind = PLAYER.partition(":")
             make = cast(Callable[..., PlaybackPolicy], getattr(import_module(module), kind))
             plain = source.configuration.model_dump(mode="json")
+            if source.played is not None:  # as many entities as are observed there
+                plain["agents"]["entities"] = source.played.model_dump(mode="json")["agents"]["entities"]
             layouts = {name: self._environment.layout(name) for name in names}
             self.players = {}
             for name in names:

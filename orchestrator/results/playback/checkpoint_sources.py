@@ -86,11 +86,12 @@ def find(runs_dir: Path, what: str | None, agent: str | None, overrides: Sequenc
 
 
 def _played(configuration: Configuration, overrides: Sequence[str]) -> Configuration:
-    """The configuration of a run with another environment or number of agents; `UsageError` for overrides of other keys."""
+    """The configuration of a run with another environment, number of agents or of entities; `UsageError` for overrides of other keys."""
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key != "agents.count" and not key.startswith("environment."):
-            raise UsageError(f"test: {override} changes nothing that is played; write environment.KEY=VALUE or agents.count=N")
+        if key not in ("agents.count", "agents.entities") and not key.startswith("environment."):
+            keys = "environment.KEY=VALUE, agents.count=N or agents.entities=[...]"
+            raise UsageError(f"test: {override} changes nothing that is played; write {keys}")
     plain = configuration.model_dump(mode="json") | {"dataset": None, "init_from": None}
     return load(plain, overrides, machine=UNLIMITED).configuration
 

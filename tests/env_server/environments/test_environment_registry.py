@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def names(count: int) -> list[str]:
         ("mpe2:simple_spread_v3", {}, 4, "agents.count", ["has 3 agents", "agents.count is 4", "environment.options"]),
         ("mpe2:simple_spread_v3", {"max_cycle": 5}, 3, "environment.options.max_cycle", ['did you mean "max_cycles"?']),
         ("pettingzoo.butterfly:knights_v10", {}, 4, "environment.id", ["has no environment knights_v10"]),
-        ("pettingzoo.atari:pong_v3", {}, 2, "environment.id", ["pip install 'pettingzoo[atari]'"]),
+        ("pettingzoo.atari:space_invaders_v2", {}, 3, "agents.count", ["has 2 agents", "agents.count is 3"]),
+        ("pettingzoo.atari:space_invaders_v2", {"frameskip": 4}, 2, "environment.options.frameskip", ["has no such option"]),
         ("protocols.runtime:seeds", {}, 2, "environment.id", ["no PettingZoo environment"]),
         ("mpe2:../x", {}, 2, "environment.id", ["package:module"]),
         ("gymnasium:CartPol-v1", {}, 1, "environment.id", ['did you mean "CartPole-v1"']),
@@ -62,6 +64,33 @@ def test_what_cannot_be_played_names_place_rule_and_cure(
     assert all(text in found[0].message for text in texts), found[0].message
     with pytest.raises(EnvironmentProblem, match=r"environment|agents"):
         create(settings(identifier, **options), names(count))
+
+
+@pytest.mark.parametrize(
+    ("package", "text"),
+    [
+        ("ale_py", "the ROM files of the games are those of the package ale-py"),
+        ("multi_agent_ale_py", "it needs the package multi_agent_ale_py"),
+    ],
+)
+def test_games_without_their_packages_name_the_extra(package: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("pettingzoo.atari")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    (found,) = problems(settings("pettingzoo.atari:pong_v3"), names(2))
+    assert text in found.message and "pip install 'murmuration-rl[atari]'" in found.message
+
+
+def test_the_games_of_atari_are_played_from_the_files_of_a_package() -> None:
+    environment = create(settings("pettingzoo.atari:space_invaders_v2", obs_type="grayscale_image"), names(2))
+    try:
+        assert environment.layout("agent-0").shape == [84, 84, 1]
+        first = environment.reset(0).agents["agent-1"].observation
+        for _ in range(8):
+            last = environment.step({})
+        assert (last.agents["agent-1"].observation != first).any()
+    finally:
+        environment.close()
 
 
 ROOM = """
@@ -157,7 +186,8 @@ def test_examples_are_valid_and_their_environments_playable(path: Path) -> None:
     description = describe(configuration.environment, agents, edges)
     assert (description.goal_space is None) == (configuration.agents.goals is None)
     kind = configuration.agents.learner.kind
-    assert all(len(layout.shape) == 1 for layout in description.layouts.values())
+    axes = 3 if getattr(configuration.agents.learner, "network", None) == "cnn" else 1
+    assert all(len(layout.shape) == axes for layout in description.layouts.values())
     assert kind == "ppo" or all(bool(layout.actions) == (kind == "double_dqn") for layout in description.layouts.values())
     small = configuration.environment.model_copy(update={"copies": 2})
     environment = create(small, agents, edges, configuration.seed)

@@ -60,3 +60,28 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, orchestrate: Orchest
         assert done.returncode == 0, done.stderr
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
     assert len(files) == 4 and all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize(("form", "name", "package"), [("minari", "team-v0", "minari"), ("vault", "team.vlt", "tensorstore")])
+def test_export_and_import(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, name: str, package: str) -> None:
+    pytest.importorskip(package, reason=f"needs the extra {form}: pip install 'murmuration-rl[{form}]'")
+    place, other, again = (str(tmp_path / one) for one in ("data", name, "again"))
+    assert call(capsys, *MAKE, "-o", place, "-n", "4", "--mix", "random,cover@0.1")[0] == 0
+    code, out, err = call(capsys, "dataset", "export", place, "--format", form, "-o", other)
+    assert code == 0 and form in out and "export: 4 of 4 episodes" in err
+    code, out, _ = call(capsys, "--json", "dataset", "export", place, "--format", form, "-o", str(tmp_path / "second-v0"))
+    assert code == 0 and json.loads(out) == {"path": str(tmp_path / "second-v0"), "format": form}
+    code, out, _ = call(capsys, "dataset", "import", other, "-o", again)
+    assert code == 0 and "4 episodes, 300 transitions of all agents" in " ".join(out.split())
+    assert (tmp_path / "data/manifest.json").read_bytes() == (tmp_path / "again/manifest.json").read_bytes()
+    code, _, err = call(capsys, "dataset", "import", other, "-o", again)
+    assert code == ExitCode.RESOURCES and "never overwritten" in err
+    code, _, err = call(capsys, "dataset", "import", other, "agents.count=4", "-o", str(tmp_path / "third"))
+    assert code == ExitCode.USAGE and "--environment CONFIG" in err
+    code, _, err = call(capsys, "dataset", "import", other, "agents.count=4", "-o", str(tmp_path / "third"), "--environment", CONFIG)
+    assert code == ExitCode.RESOURCES and "agents.count: 3" in err
+
+
+def test_runs_without_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "--runs-dir", str(tmp_path), "dataset", "collect", "night", "-o", str(tmp_path / "data"))
+    assert code == ExitCode.USAGE and 'there is no run "night"' in err

@@ -278,6 +278,18 @@ def test_another_number_of_agents_and_another_environment(runs: Path, play: Play
     assert files == {"agent-0": "agent-0", "agent-1": "agent-1", "agent-2": "agent-2", "agent-3": "agent-0", "agent-4": "agent-1"}
     assert [episode["length"] for episode in play("three", "-n", 1, "--json")["episodes"]] == [6]
     code, text = play("three", "agents.learner.hidden=[3]", fails=True)
-    assert code == ExitCode.USAGE and "write environment.KEY=VALUE or agents.count=N" in text
+    assert code == ExitCode.USAGE and "write environment.KEY=VALUE, agents.count=N or agents.entities=[...]" in text
     code, text = play("three", "environment.options.num_agent_neighbors=1", fails=True)
     assert code == ExitCode.RESOURCES and "does not fit" in text
+
+
+def test_a_network_over_entities_plays_with_another_number_of_them(runs: Path, play: Play) -> None:
+    make_run(runs / "teams", REPOSITORY / "configs" / "environments" / "spread_teams.yaml")
+    changed = ("agents.count=7", "environment.options.team_sizes=null")
+    code, text = play("teams", "-n", 1, *changed, fails=True)
+    assert code == ExitCode.CONFIG and "the parts have 30 components, and 42 are observed" in text
+    parts = [("landmarks", 7), ("others", 6), ("others", 6)]
+    entities = "".join(f", {{name: {name}, count: {count}, size: 2}}" for name, count in parts)
+    told = play("teams", "-n", 2, *changed, f"agents.entities=[{{name: own, size: 4}}{entities}]", "--json")
+    assert [len(episode["members"]) for episode in told["episodes"]] == [7, 7]
+    assert {len(episode["members"]) for episode in play("teams", "-n", 8, "--json")["episodes"]} <= {3, 4, 5}

@@ -45,6 +45,8 @@ def test_the_environment_of_the_dataset_is_right(dataset: Path) -> None:
         (["environment.id=mpe2:simple_spread_v3"], "dataset.path", "write environment.id: particles:simple_spread"),
         (["agents.count=4"], "dataset.path", "none is agent-3; write agents.count: 3"),
         (["environment={id: landmarks}"], "environment", "has goals, and datasets hold none"),
+        (["environment={id: landmarks}", "dataset=null", "record_episodes=true"], "record_episodes", "has goals, and datasets hold none"),
+        (["record_episodes=true"], "record_episodes", "write record_episodes: false"),
         (["agents.learner={kind: ppo}", "exchange.consensus=null"], "agents.learner", "ppo cannot learn from stored transitions"),
         (["exchange.experience={}"], "exchange.experience", "write experience: null"),
         (["until={episodes: 100}"], "until", "write until: {steps: N}"),

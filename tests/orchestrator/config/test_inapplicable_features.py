@@ -115,6 +115,19 @@ def test_image_settings_without_images_are_a_warning(write: Write) -> None:
     assert [problem.text for problem in loaded.warnings if problem.severity == "warning"] == [
         "has no effect: gymnasium:CartPole-v1 shows no images"
     ]
+    text = "environment: {id: 'gymnasium:CartPole-v1', images: {frame_skip: 2, sticky_actions: 0.1}}\nagents: {count: 1}\n"
+    assert not [problem for problem in load(write(text), machine=LARGE).warnings if problem.severity == "warning"]
+
+
+def test_the_number_of_pistons_is_that_of_the_agents(write: Write) -> None:
+    loaded = load(write("environment: {id: 'pettingzoo.butterfly:pistonball_v6'}\nagents: {count: 5}\n"), machine=LARGE)
+    assert loaded.configuration.environment.options == {"n_pistons": 5}
+
+
+def test_joint_steps_are_refused_where_only_some_agents_take_part(write: Write) -> None:
+    text = "environment: {id: 'particles:simple_spread', options: {team_sizes: [2, 3]}}\nagents: {count: 3, learner: {kind: qmix}}\n"
+    with pytest.raises(Problems, match="has only some of the agents, and joint steps are those of all"):
+        load(write(text), machine=LARGE)
 
 
 def test_wrappers_of_another_environment_are_dropped(write: Write) -> None:

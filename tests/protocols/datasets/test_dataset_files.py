@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load, save
 
 from protocols.datasets.dataset_reader import Dataset
 from protocols.datasets.dataset_writer import DatasetWriter
 from protocols.datasets.manifest import MANIFEST, DatasetEnvironment, DatasetError, Manifest, read_manifest, write_manifest
-from protocols.datasets.shard_episodes import ShardEpisode, encode_part
+from protocols.datasets.shard_episodes import ShardEpisode, decode_part, encode_part
 from protocols.spaces.layout import Layout
 
 VECTOR = Layout(shape=[3], actions=[4, 2])
@@ -166,12 +167,20 @@ def test_a_manifest_that_lies_is_refused(dataset: Path, change: Any, field: str)
     assert field in refused(dataset)
 
 
-def rewritten(dataset: Path, episode: ShardEpisode) -> str:
+def rewritten(dataset: Path, given: ShardEpisode | bytes) -> str:
     """Agent-0's first file with another content, and a manifest with its digest."""
-    content = encode_part([episode])
+    content = given if isinstance(given, bytes) else encode_part([given])
     (dataset / "agent-0/00000.safetensors").write_bytes(content)
     lie(dataset, lambda m: m["shards"][0]["parts"][0].update(sha256=sha256(content).hexdigest(), size=len(content)))
     return refused(dataset)
+
+
+def test_files_that_are_no_shard_are_refused(dataset: Path) -> None:
+    whole = (dataset / "agent-0/00000.safetensors").read_bytes()
+    assert "it is no whole safetensors file" in rewritten(dataset, whole[:40])
+    arrays = load(whole)
+    del arrays["moment"]
+    assert "agent-0/00000.safetensors: moment is missing" in rewritten(dataset, save(arrays))
 
 
 def test_wrong_numbers_are_refused(dataset: Path) -> None:
@@ -180,20 +189,81 @@ def test_wrong_numbers_are_refused(dataset: Path) -> None:
     reward[0] = np.inf
     one = ShardEpisode(0, 0, first.observation, first.action, reward, True, first.moment, first.log_probability)
     assert "reward: a number is not finite" in rewritten(dataset, one)
+    plain = (first.observation, first.action, first.reward, True)
+    for moment in (first.moment[::-1].copy(), first.moment - 1, np.zeros_like(first.moment)):
+        assert "moment: the steps of an episode do not rise" in rewritten(
+            dataset, ShardEpisode(0, 0, *plain, moment, first.log_probability)
+        )
+    infinite = np.full_like(first.log_probability, -np.inf)
+    assert "log_probability: a number is infinite" in rewritten(dataset, ShardEpisode(0, 0, *plain, first.moment, infinite))
+    assert "episode: a number is negative" in rewritten(dataset, ShardEpisode(-1, 0, *plain, first.moment, first.log_probability))
+    observation = np.full_like(first.observation, np.nan)
+    one = ShardEpisode(0, 0, observation, first.action, first.reward, True, first.moment, first.log_probability)
+    assert "observation: a number is not finite" in rewritten(dataset, one)
     one = ShardEpisode(2**32, 0, first.observation, first.action, first.reward, True, first.moment, first.log_probability)
     assert "episode: agent-0 has episode 4294967296 twice" in rewritten(dataset, one)
 
 
+@pytest.mark.parametrize(("value", "size"), [(7.0, 1), (255.0, 1), (256.0, 4), (0.5, 4), (-1.0, 4), (np.nan, 4)])
+def test_whole_numbers_take_one_byte(value: float, size: int) -> None:
+    """Where all observations of a file are bytes, they are stored as such, and read as before."""
+    layout, one = Layout(shape=[100], actions=[2]), part(0, 0, Layout(shape=[100], actions=[2]), 50, 0)
+    one.observation[:] = np.arange(100)
+    one.observation[3, 4] = value
+    content = encode_part([one])
+    assert abs(len(content) - 51 * 100 * size) < 2000
+    if np.isfinite(value):
+        (found,) = decode_part(content, layout, 1, "file")
+        assert found.observation.dtype == np.float32 and np.array_equal(found.observation, one.observation)
+
+
+def test_numbers_rise_where_shards_are_joined(dataset: Path) -> None:
+    """`joined` returns the parts of each episode; a shard in another order is refused."""
+    joined = list(Dataset(dataset).joined())
+    assert [{agent: one.number for agent, one in parts.items()} for parts in joined] == [dict.fromkeys(LAYOUTS, n) for n in (0, 1, 2**32)]
+    files = [dataset / f"agent-0/0000{place}.safetensors" for place in (0, 1)]
+    contents = [file.read_bytes() for file in files]
+
+    def swap(manifest: Any) -> None:
+        parts = manifest["shards"][0]["parts"]
+        for place in (0, 1):
+            files[place].write_bytes(contents[1 - place])
+        parts[0], parts[1] = {**parts[1], "file": parts[0]["file"]}, {**parts[0], "file": parts[1]["file"]}
+
+    lie(dataset, swap)
+    with pytest.raises(DatasetError, match="agent-0: episode: 0 follows 1"):
+        list(Dataset(dataset).joined())
+
+
+def test_what_readers_refuse_is_not_written(tmp_path: Path) -> None:
+    wrong = part(0, 0, VECTOR, 2, 0)
+    wrong.action[1, 0] = 7
+    with (
+        pytest.raises(DatasetError, match=r"action: a choice is not one of \[4, 2\]"),
+        DatasetWriter(tmp_path / "a", ENVIRONMENT, LAYOUTS, 0) as writer,
+    ):
+        writer.begin_behaviour("random", "random")
+        writer.add({"agent-0": wrong})
+        writer.close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_who_may_learn_from_it(dataset: Path) -> None:
     manifest = read_manifest(dataset)
-    assert not manifest.differences("particles:simple_spread", {"horizon": 25}, LAYOUTS)
-    (text,) = manifest.differences("particles:simple_tag", {}, LAYOUTS)
+
+    def different(layouts: dict[str, Layout], **changes: Any) -> str:
+        (text,) = manifest.differences(msgspec.structs.replace(ENVIRONMENT, **changes), layouts)
+        return text
+
+    assert not manifest.differences(ENVIRONMENT, LAYOUTS)
+    text = different(LAYOUTS, id="particles:simple_tag")
     assert text.startswith("environment.id: the dataset was recorded in particles:simple_spread")
-    (text,) = manifest.differences("particles:simple_spread", {"horizon": 50}, LAYOUTS)
-    assert "recorded with horizon = 25" in text
-    (text,) = manifest.differences("particles:simple_spread", {"horizon": 25}, {**LAYOUTS, "agent-2": VECTOR})
+    assert "recorded with horizon = 25" in different(LAYOUTS, options={"horizon": 50})
+    assert "environment.wrappers: the dataset was recorded with []" in different(LAYOUTS, wrappers=[{"kind": "clip_reward"}])
+    assert "environment.images: the dataset was recorded with {}" in different(LAYOUTS, images={"size": 42})
+    text = different({**LAYOUTS, "agent-2": VECTOR})
     assert "none is agent-2" in text and "write agents.count: 2" in text
-    (text,) = manifest.differences("particles:simple_spread", {"horizon": 25}, {"agent-0": Layout(shape=[5], actions=[4, 2])})
+    text = different({"agent-0": Layout(shape=[5], actions=[4, 2])})
     assert "shards.agent-0.layout.shape: the dataset has [3], and the environment [5]" in text
 
 
@@ -216,5 +286,5 @@ def test_parts_of_an_episode_belong_together(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="one number"):
             writer.add({"agent-0": part(0, 0, VECTOR, 2, 0), "agent-1": part(1, 0, IMAGE, 2, 0)})
         writer.add({"agent-0": part(0, 0, VECTOR, 2, 0)})
-        with pytest.raises(ValueError, match="which is new"):
+        with pytest.raises(ValueError, match="above those before"):
             writer.add({"agent-0": part(0, 0, VECTOR, 2, 0)})

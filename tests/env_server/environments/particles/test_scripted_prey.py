@@ -31,13 +31,23 @@ def test_the_rule_is_that_of_loops(crowd: float) -> None:
     offsets = generator.uniform(-0.7, 0.7, (copies, 2, CANDIDATES))
     prey, bodies = generator.uniform(-1, 1, (2, copies)), generator.uniform(-crowd, crowd, (count, 2, copies))
     bodies += prey
-    reach = generator.uniform(0.05, 0.25, count)
-    force = ScriptedPrey.best(offsets, prey, bodies, reach, moving)
+    reach, present = generator.uniform(0.05, 0.25, count), np.ones((moving, copies), bool)
+    force = ScriptedPrey.best(offsets, prey, bodies, reach, present)
     for copy in range(copies):
         expected = by_loops(offsets[copy].T, prey[:, copy], bodies[:, :, copy], reach, moving)
         np.testing.assert_array_equal(force[:, copy], expected)
-    unhindered = ScriptedPrey.best(offsets, prey, bodies, np.zeros(count), moving)
+    unhindered = ScriptedPrey.best(offsets, prey, bodies, np.zeros(count), present)
     assert (force != unhindered).any(axis=0).sum() > 0, "best candidates were refused"
+
+
+def test_absent_predators_do_not_count() -> None:
+    generator = np.random.default_rng(0)
+    offsets, prey = generator.uniform(-0.7, 0.7, (20, 2, CANDIDATES)), np.zeros((2, 20))
+    bodies = np.concatenate([generator.uniform(-1, 1, (2, 2, 20)), np.full((1, 2, 20), 1000.0)])
+    present = np.ones((3, 20), bool)
+    present[2] = False
+    found = ScriptedPrey.best(offsets, prey, bodies, np.full(3, 0.1), present)
+    np.testing.assert_array_equal(found, ScriptedPrey.best(offsets, prey, bodies[:2], np.full(2, 0.1), present[:2]))
 
 
 def test_an_enclosed_prey_stays() -> None:
@@ -45,7 +55,7 @@ def test_an_enclosed_prey_stays() -> None:
     offsets = generator.uniform(-0.7, 0.7, (1, 2, CANDIDATES))
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     ring = 0.2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, :, None]
-    assert (ScriptedPrey.best(offsets, np.zeros((2, 1)), ring, np.full(12, 0.2), 12) == 0).all()
+    assert (ScriptedPrey.best(offsets, np.zeros((2, 1)), ring, np.full(12, 0.2), np.ones((12, 1), bool)) == 0).all()
 
 
 def chase(environment: VectorParticles, steps: int) -> float:

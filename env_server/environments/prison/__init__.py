@@ -1,0 +1,1 @@
+"""A simplified prison: agents that do not affect each other walk between two walls."""

@@ -1,0 +1,1 @@
+"""Formats of other libraries that datasets are exported to and imported from."""
