@@ -26,21 +26,18 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from offline_members import Gossip, Member, filled
 
 from agent_node.contracts import Learner
 from agent_node.learners.settings import ReplaySettings
 from agent_node.memory.episode import Episode
-from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
-from agent_node.session.transition_batches import goal_encodings, make_batch
 from agent_node.settings.builtin_components import register_builtin_components
 from env_server.environments.particles.particle_world import UNIT_FORCES
 from env_server.environments.particles.scripted_policies import POLICIES
 from env_server.environments.particles.settings import SpreadOptions
 from env_server.environments.particles.spread_world import SpreadWorld
-from protocols.averaging.averager import FixedNeighbourhood
-from protocols.averaging.synchronous_gossip import SynchronousAveraging
-from protocols.runtime.component_registry import component, create
+from protocols.runtime.component_registry import component
 from protocols.spaces.layout import Layout
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "offline_reference.csv"
@@ -167,63 +164,6 @@ LAYOUT = Layout(shape=[4 + 2 * LANDMARKS + 4 * OTHERS], actions=[CHOICES])
 FEATURES = Features(LAYOUT, history=1)
 
 
-class Member:
-    """A learner with its data. `seed`: of its batches and its exploration; `initial`: of its first parameters."""
-
-    def __init__(self, settings: ReplaySettings, data: Sequence[Episode], seed: int, initial: int) -> None:
-        self.learner: Learner = create("learner", settings)(settings, FEATURES.policy_spec(0), 1, seed, initial)
-        discount = settings.discount if "relative_return" in settings.capabilities else None
-        self._buffer = ReplayBuffer(sum(episode.steps + 1 for episode in data), FEATURES, returns_discount=discount)
-        for number, episode in enumerate(data):
-            episode.number = number
-            self._buffer.add(episode)
-        self._random = np.random.default_rng(seed)
-        self._encodings = goal_encodings(None)
-        self._size = settings.batch_size
-
-    def update(self) -> dict[str, float]:
-        """One update from a batch of its own data."""
-        return self.learner.learn(make_batch([self._buffer.sample(self._size, self._random)], [False], FEATURES, self._encodings))
-
-    @property
-    def tensors(self) -> list[torch.Tensor]:
-        """All averaged parameters."""
-        return [tensor for group in self.learner.parameter_groups().values() for tensor in group]
-
-
-class Gossip:
-    """Synchronous averaging of all parameter groups between the members, each a neighbour of all others."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self._members = {f"agent-{number}": member for number, member in enumerate(members)}
-        size = sum(tensor.numel() for tensor in members[0].tensors)
-        weight = 1 / len(members)
-        self._machines = {
-            name: SynchronousAveraging(FixedNeighbourhood({other: weight for other in self._members if other != name}), "all", size)
-            for name in self._members
-        }
-
-    def round(self, number: int) -> None:
-        """One round: vectors are sent, and each member moves to the mean."""
-        for name, machine in self._machines.items():
-            vector = torch.cat([tensor.flatten() for tensor in self._members[name].tensors]).numpy()
-            machine.begin(number, vector, float(number))
-        sends = [(name, send) for name, machine in self._machines.items() for send in machine.outgoing()]
-        for name, send in sends:
-            self._machines[send.dst].receive(name, send.message, send.arrays, float(number))
-        for name, machine in self._machines.items():
-            (closed,) = machine.events()
-            self._move(self._members[name], closed.delta)
-
-    @staticmethod
-    def _move(member: Member, delta: Floats) -> None:
-        start = 0
-        for tensor in member.tensors:
-            tensor += torch.from_numpy(delta[start : start + tensor.numel()]).view_as(tensor)
-            start += tensor.numel()
-        member.learner.averaged()
-
-
 def trained(row: str, data: str, form: str, seed: int) -> list[Learner]:
     """The learners after all updates: one, or one for each agent."""
     kind, changes = ROWS[row]
@@ -232,7 +172,12 @@ def trained(row: str, data: str, form: str, seed: int) -> list[Learner]:
     parts = shards(data, seed)
     if form == "pooled":
         parts = [[episode for part in parts for episode in part]]
-    members = [Member(settings, part, 100 * seed + number, seed) for number, part in enumerate(parts)]
+    members = []
+    for number, part in enumerate(parts):
+        for place, episode in enumerate(part):
+            episode.number = place
+        buffer = filled(part, sum(episode.steps + 1 for episode in part), FEATURES, settings.discount)
+        members.append(Member(settings, buffer, 100 * seed + number, seed))
     gossip = Gossip(members) if len(members) > 1 else None
     for number in range(1, UPDATES + 1):
         for member in members:

@@ -17,57 +17,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import log
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec, State
-from agent_node.learners.library.flat_networks import policy_inputs
-from agent_node.learners.library.joint_actions import JointActionLearner
-from agent_node.learners.library.network_architectures import network_of
-from agent_node.learners.library.optimisers import Adam, RMSProp
-from agent_node.learners.settings import DiscreteActorCriticSettings
+from agent_node.contracts import Batch, Metrics, PolicySpec, State
+from agent_node.learners.library.discrete_actor_critic import DiscreteActorCritic
+from agent_node.learners.library.optimisers import Adam
+from agent_node.learners.settings import DiscreteSoftActorCriticSettings
 
 
-class DiscreteSAC(JointActionLearner):
+class DiscreteSAC(DiscreteActorCritic):
     """Learner `discrete_sac`; `rows` copies act at once. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
 
+    settings: DiscreteSoftActorCriticSettings
+
     def __init__(
-        self, settings: DiscreteActorCriticSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None
+        self, settings: DiscreteSoftActorCriticSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None
     ) -> None:
-        super().__init__(settings, policy_spec, rows, seed)
-        self.settings = settings
-        generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        shape = settings.network, policy_spec, settings.hidden, self.actions.count
-        self.policy = network_of(*shape, generator, 0.01, self.device, members=1)
-        self.critics, self.targets = (network_of(*shape, generator, 1.0, self.device, members=2) for _ in range(2))
-        self.targets.vector.copy_(self.critics.vector)
+        super().__init__(settings, policy_spec, rows, seed, initial)
         self.log_temperature = torch.tensor([log(settings.temperature)], device=self.device)
         self.temperature_gradient = torch.zeros(1, device=self.device)
         rate, norm = settings.learning_rate, settings.max_grad_norm
-        self.optimisers: dict[str, Adam | RMSProp] = {
-            "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
-            "critic_adam": Adam(self.critics.vector, self.critics.gradient, rate, norm),
-            "temperature_adam": Adam(self.log_temperature, self.temperature_gradient, rate, norm),
-        }
-
-    def act(
-        self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
-    ) -> PolicyOutput:
-        """Exploring: joint actions drawn from the policy (and held random ones, where configured); else its most probable ones."""
-        with torch.inference_mode():
-            inputs = policy_inputs(observations, goals, self.device)
-            if not explore:
-                return PolicyOutput(self.actions.table[self._best(inputs).cpu().numpy()])
-            logits: NDArray[np.float32] = self.actions.masked(self.policy(inputs), inputs).cpu().numpy()
-        chosen = (logits + self.random.gumbel(size=logits.shape)).argmax(axis=1)
-        if rows is not None:
-            chosen = self.exploration.apply(chosen, rows, first, self.legal(inputs))
-        return PolicyOutput(self.actions.table[chosen])
-
-    def _best(self, state: torch.Tensor) -> torch.Tensor:
-        """The actions of evaluations `[n]`: the most probable ones."""
-        return self.actions.masked(self.policy(state), state).argmax(dim=1)
+        self.optimisers["temperature_adam"] = Adam(self.log_temperature, self.temperature_gradient, rate, norm)
 
     def learn(self, batch: Batch) -> Metrics:
         """One gradient update of each part; metrics `loss`, `policy_loss`, `value`, `entropy` (nats), `temperature`."""
@@ -77,7 +47,7 @@ class DiscreteSAC(JointActionLearner):
         target = self._target(batch)
 
         q = self.critics(state.expand(2, -1, -1))
-        value = self._taken(q, batch)
+        value = self._taken(q, batch.action)
         critic_loss = (batch.weight * (value - target).square()).mean(dim=1).sum()
         critic_loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["critic_adam"].step()
@@ -113,18 +83,6 @@ class DiscreteSAC(JointActionLearner):
         """V(s) `[B]` in targets, from ln pi(.|s) and min_k Q_target,k(s, .), `[B, choices]`."""
         return (log_pi.exp() * (q - self.log_temperature.exp() * log_pi)).sum(dim=1)
 
-    def _log_pi(self, state: torch.Tensor) -> torch.Tensor:
-        """ln pi(a|s) `[B, choices]`, about -1e9 for illegal actions."""
-        return self.actions.masked(self.policy(state), state).log_softmax(dim=1)
-
-    def _taken(self, q: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Q_k(s, a) `[2, B]` of the batch's actions, from `q[2, B, choices]`."""
-        return q.gather(2, self.actions.index(batch.action).expand(2, -1).unsqueeze(2)).squeeze(2)
-
-    def _value(self, batch: Batch) -> torch.Tensor:
-        state = torch.cat([batch.observation, batch.goal], dim=1)
-        return self._taken(self.critics(state.expand(2, -1, -1)), batch)
-
     def _target(self, batch: Batch) -> torch.Tensor:
         next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
         with torch.no_grad():
@@ -133,20 +91,11 @@ class DiscreteSAC(JointActionLearner):
             target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
         return target
 
-    def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """pi(a|s)."""
-        probability: torch.Tensor = self.actions.masked(self.policy(state), state).softmax(dim=1).gather(1, action.unsqueeze(1)).squeeze(1)
-        return probability
-
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`policy`: actor and ln(alpha); `critic`: critics, then their targets."""
-        return {"policy": [self.policy.vector, self.log_temperature], "critic": [self.critics.vector, self.targets.vector]}
+        groups = super().parameter_groups()
+        return {**groups, "policy": [*groups["policy"], self.log_temperature]}
 
     def live(self) -> State:
         """Networks and ln(alpha)."""
-        return {
-            "policy": self.policy.vector,
-            "critics": self.critics.vector,
-            "targets": self.targets.vector,
-            "log_temperature": self.log_temperature,
-        }
+        return super().live() | {"log_temperature": self.log_temperature}

@@ -29,8 +29,9 @@ class LearnerSettings(ComponentSettings):
     (`contracts.Learner.log_probability`), `td_errors`, `values` (methods of the same names); `optimism` (uses the rewards
     and actions that an optimism component stores beside imagined transitions); `recurrent` (actions depend on earlier observations of the
     episode; with `replay` it learns from sequences, which its field `recurrent` describes as `ReplaySequenceSettings` do);
-    `relative_return` (batches have the extra of this name, `memory.relative_returns`); `offline` (made for stored data: such learners are
-    not suggested where agents step an environment).
+    `relative_return` (batches have the extra of this name, `memory.relative_returns`); `next_action` (batches have the extras
+    `next_action`, the action at the next observation, and `followed`, 1 where there is one, 0 at the end of an episode); `offline` (made
+    for stored data: such learners are not suggested where agents step an environment).
     """
 
     groups: ClassVar[tuple[str, ...]] = ("critic",)
@@ -232,13 +233,18 @@ class DoubleDQNSettings(QLearningSettings, RecurrentNetworkSettings):
 
 
 class DiscreteActorCriticSettings(NetworkSettings, HeldExplorationSettings):
-    """Soft actor-critic over the joint discrete action, and what builds on it."""
+    """A policy over the joint discrete action, with twin critics."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
     image_learning_rate: ClassVar[float] = 3e-4
     exploration: Probability = 0.0
     """random actions besides those of the stochastic policy"""
+
+
+class DiscreteSoftActorCriticSettings(DiscreteActorCriticSettings):
+    """Soft actor-critic over the joint discrete action, and what builds on it."""
+
     target_entropy: Probability = 0.3
     """wanted entropy as a share of the uniform policy's, ln(number of actions)"""
     temperature: Positive = 0.1
@@ -247,7 +253,7 @@ class DiscreteActorCriticSettings(NetworkSettings, HeldExplorationSettings):
     """whether alpha follows the entropy that is wanted"""
 
 
-class DiscreteSACSettings(DiscreteActorCriticSettings):
+class DiscreteSACSettings(DiscreteSoftActorCriticSettings):
     """Soft actor-critic over the joint discrete action, with automatic temperature (Haarnoja et al., arXiv 1812.05905; discrete form:
     Christodoulou, arXiv 1910.07207)."""
 

@@ -103,9 +103,11 @@ class TD3(FlatComponent, Learner):
     def _improve(self, batch: Batch, state: torch.Tensor) -> float:
         """One gradient update of the actor; its loss before."""
         action = torch.tanh(self.actor(state))
-        loss = self._actor_loss(batch, state, action, self._q(self.critics, state, action)[0])
+        self.critics.requires_grad_(False)  # only the actor follows this loss
+        value = self.critics.first(torch.cat([state, action], dim=1)).squeeze(1)
+        loss = self._actor_loss(batch, state, action, value)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.critics.gradient.zero_()  # only the actor follows this loss
+        self.critics.requires_grad_(True)
         self.actor_adam.step()
         return loss.item()
 

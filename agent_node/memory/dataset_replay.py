@@ -34,11 +34,17 @@ class DatasetReplay(ReplayBuffer):
         held_out: float = 0.0,
         priorities: PrioritizedReplaySettings | None = None,
         returns_discount: float | None = None,
+        next_actions: bool = False,
     ) -> None:
         self._directory, self._restored = directory, dict[str, torch.Tensor]()
         self._digest = ""
         self._allocate = partial(
-            super().__init__, features=features, held_out=held_out, priorities=priorities, returns_discount=returns_discount
+            super().__init__,
+            features=features,
+            held_out=held_out,
+            priorities=priorities,
+            returns_discount=returns_discount,
+            next_actions=next_actions,
         )
         self._allocate(1)
 

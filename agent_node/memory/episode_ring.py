@@ -42,9 +42,12 @@ class EpisodeRing(Component):
         partners: int = 1,
         priorities: PrioritizedReplaySettings | None = None,
         returns_discount: float | None = None,
+        next_actions: bool = False,
     ) -> None:
-        """`returns_discount`: discount of the relative returns in samples; None: they have none."""
+        """`returns_discount`: discount of the relative returns in samples; None: they have none. `next_actions`: whether samples have the
+        actions of the following steps."""
         self.priorities = priorities
+        self._next_actions = next_actions
         self._returns = None if returns_discount is None else RelativeReturns(rows, returns_discount)
         self._tree = None if priorities is None else SumTree(rows)
         self._greatest_priority = 1.0

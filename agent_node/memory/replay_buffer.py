@@ -141,11 +141,23 @@ class ReplayBuffer(EpisodeRing):
             if corrected and self.space is not None:
                 ratio = np.where(self.space.cooperative[goals], self._ratio[rows[:changed]], np.float32(1))
                 weight[:changed] = ratio / max(float(ratio.mean()), 1e-6)
-        extras = {} if self._returns is None else {"relative_return": self._returns.of(rows, start)}
         return TransitionSample(
             self._history(rows, start), self._action[rows], reward, self._history(rows + 1, start), terminated, goal,
-            np.arange(len(rows)) < changed, weight, extras,
+            np.arange(len(rows)) < changed, weight, self._extras(rows, start),
         )  # fmt: skip
+
+    def _extras(self, rows: NDArray[np.int64], start: NDArray[np.int64]) -> dict[str, Array]:
+        """What the learner asks for beside transitions: `relative_return[n]`; `next_action[n, A]`, the action at the next observation, and
+        `followed[n]`, 1 where there is one."""
+        extras: dict[str, Array] = {}
+        if self._returns is not None:
+            extras["relative_return"] = self._returns.of(rows, start)
+        if self._next_actions:
+            followed = rows + 1 < self._last[rows]
+            action = self._action[np.where(followed, rows + 1, rows)]
+            extras["next_action"] = action.astype(np.int64) if self.features.discrete else action
+            extras["followed"] = followed.astype(np.float32)
+        return extras
 
     def _outcome(self, rows: NDArray[np.int64], goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
         """(reward, goal reached, whether that ends the own part) of the steps at `rows[n]`, had they been made for `goals[n]`."""

@@ -215,11 +215,11 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
             yield JOINT_ROLLOUTS, JointRollouts(cast(RolloutSettings, learner).steps * agent.copies, agent.team.own)
     elif "replay" in capabilities or model is not None:
         held_out, priorities = model.held_out if model else 0.0, getattr(learner, "prioritized_replay", None)
-        discount = learner.discount if "relative_return" in capabilities else None
+        extras = (learner.discount if "relative_return" in capabilities else None, "next_action" in capabilities)
         if agent.dataset is not None:
-            yield REPLAY, DatasetReplay(Path(agent.dataset.path), features, held_out, priorities, discount)
+            yield REPLAY, DatasetReplay(Path(agent.dataset.path), features, held_out, priorities, *extras)
         else:
-            yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, held_out, agent.partners, priorities, discount)
+            yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, held_out, agent.partners, priorities, *extras)
     if "rollout" in capabilities and agent.team is None:
         steps, shape = cast(RolloutSettings, learner).steps, () if space is None else space.goal_shape
         late = teacher is not None

@@ -121,6 +121,9 @@ class _LearnerCheck(ComponentContract):
             batch = made_up_data.replay_batch(self.spec, ROWS, random)
             if "relative_return" in self.settings.capabilities:
                 batch.extras["relative_return"] = torch.from_numpy(random.normal(size=ROWS).astype(np.float32))
+            if "next_action" in self.settings.capabilities:
+                batch.extras["next_action"] = batch.action.roll(1, dims=0)
+                batch.extras["followed"] = torch.from_numpy((random.random(ROWS) < 0.9).astype(np.float32))
         return batch if self.spec.team is None else made_up_data.with_joint(batch, self.spec.team, random)
 
     def learning(self, learner: Learner) -> None:

@@ -60,6 +60,29 @@ class StackedMLP(_FlatMLP):
             values = torch.addmm(bias[0], values, weight[0]) if values.dim() == 2 else torch.baddbmm(bias, values, weight)
         return values
 
+    def first(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs of the first member alone, `[n, widths[0]] -> [n, widths[-1]]`."""
+        values = inputs
+        for number, (weight, bias) in enumerate(self._layers):
+            if number:
+                values = functional.relu(values)
+            values = torch.addmm(bias[0], values, weight[0])
+        return values
+
+    def paired(self, inputs: torch.Tensor, behind: torch.Tensor, members: int) -> torch.Tensor:
+        """Outputs of the first `members` for each of `inputs[n, F]` with each of the S rows `behind[n, S, A]` behind it, widths[0] = F + A:
+        `[members, n, S, widths[-1]]`. The product of the first layer with `inputs` is computed once instead of S times."""
+        (weight, bias), *others = [(weight[:members], bias[:members]) for weight, bias in self._layers]
+        features = inputs.shape[1]
+        common = torch.baddbmm(bias, inputs.expand(members, -1, -1), weight[:, :features])
+        outputs = []
+        for sample in behind.unbind(dim=1):  # one after the other: what a layer computes stays in the processor's cache
+            values = torch.baddbmm(common, sample.expand(members, -1, -1), weight[:, features:])
+            for other_weight, other_bias in others:
+                values = torch.baddbmm(other_bias, functional.relu(values), other_weight)
+            outputs.append(values)
+        return torch.stack(outputs, dim=2)
+
     # Gradients by hand, for updates whose networks are so small that autograd's bookkeeping takes longer than the products.
 
     @torch.no_grad()

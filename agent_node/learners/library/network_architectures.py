@@ -105,7 +105,22 @@ class EncodedNetwork(nn.Module):
         values = torch.cat([self.encoder(seen), behind], dim=1)
         return torch.stack([head(values) for head in self.heads])
 
-    # As those of `StackedMLP`, by autograd.
+    # As those of `StackedMLP`; the gradients by autograd.
+
+    def first(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs of the first head alone, `[n, F + goal + behind] -> [n, outputs]`."""
+        seen, behind = self.encoder.split(inputs)
+        values: torch.Tensor = self.heads[0](torch.cat([self.encoder(seen), behind], dim=1))
+        return values
+
+    def paired(self, inputs: torch.Tensor, behind: torch.Tensor, members: int) -> torch.Tensor:
+        """Outputs of the first `members` heads for each of `inputs[n, F + goal]` with each of the S rows `behind[n, S, A]` behind it,
+        `[members, n, S, outputs]`. The encoder runs once for each of the n inputs."""
+        seen, beside = self.encoder.split(inputs)
+        common = torch.cat([self.encoder(seen), beside], dim=1)
+        rows, samples = behind.shape[:2]
+        values = torch.cat([common.repeat_interleave(samples, dim=0), behind.flatten(0, 1)], dim=1)
+        return torch.stack([head(values).view(rows, samples, -1) for head in self.heads[:members]])
 
     def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Outputs `[M, n, outputs]` of `[n, F + goal + behind]`, without gradient, and what `back` needs."""

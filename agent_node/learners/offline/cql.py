@@ -34,14 +34,10 @@ class CQL(TD3):
         loss, metrics = super()._critic_loss(batch, state, value, target)
         shape = len(state), self.cql.sampled_actions, self.bounds.size
         uniform = (2 * torch.rand(shape, generator=self._sampling) - 1).to(self.device)
-        gap = (self._sampled_q(state, uniform) + self.bounds.size * log(2)).logsumexp(dim=2) - value
+        sampled = self.critics.paired(state, uniform, 2).squeeze(3)
+        gap = (sampled + self.bounds.size * log(2)).logsumexp(dim=2) - value
         weighted = (batch.weight * gap).mean(dim=1).sum()
         return loss + self.cql.conservative_coef * weighted, metrics | {"conservative_gap": gap.mean().item()}
-
-    def _sampled_q(self, state: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Q_k(s, a_i) `[2, B, n]` of `actions[B, n, A]` for `state[B, F + goal]`."""
-        rows, samples = actions.shape[:2]
-        return self._q(self.critics, state.repeat_interleave(samples, dim=0), actions.flatten(0, 1)).view(2, rows, samples)
 
     def _actor_loss(self, batch: Batch, state: torch.Tensor, action: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return super()._actor_loss(batch, state, action, value) + self.cql.action_coef * action.square().mean()

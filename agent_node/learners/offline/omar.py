@@ -40,7 +40,7 @@ class OMAR(CQL):
         for _ in range(settings.search_rounds):
             noise = torch.randn(len(action), settings.search_samples, action.shape[1], generator=self._sampling).to(self.device)
             sampled = (mean.unsqueeze(1) + deviation.unsqueeze(1) * noise).clamp(-1, 1)
-            q = self._sampled_q(state, sampled)[0]
+            q = self.critics.paired(state, sampled, 1)[0].squeeze(2)
             mean = (q.softmax(dim=1).unsqueeze(2) * sampled).sum(dim=1)
             deviation = (sampled - mean.unsqueeze(1)).square().mean(dim=1).sqrt()
         largest, place = q.max(dim=1)

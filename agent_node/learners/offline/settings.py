@@ -9,6 +9,7 @@ from pydantic import Field
 from agent_node.learners.settings import (
     DeterministicActorCriticSettings,
     DiscreteActorCriticSettings,
+    DiscreteSoftActorCriticSettings,
     NetworkSettings,
     QLearningSettings,
     ReplaySettings,
@@ -49,7 +50,7 @@ class DiscreteBCQSettings(QLearningSettings):
     """actions whose probability in the data is below this share of the likeliest one's are not chosen; 0: all, 1: only the likeliest"""
 
 
-class BehaviourSACSettings(DiscreteActorCriticSettings):
+class BehaviourSACSettings(DiscreteSoftActorCriticSettings):
     """Discrete soft actor-critics beside models of the behaviour in the data."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic", "behaviour")
@@ -98,6 +99,30 @@ class DBRSettings(BehaviourSACSettings):
     """lambda: weight of the divergence from the better behaviour; 1 suits data that can be trusted"""
     better_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """share of the transitions, those with the largest relative returns, from which the better behaviour is learnt"""
+
+
+class DiscreteICQSettings(DiscreteActorCriticSettings):
+    """Implicit constraint Q-learning, ICQ (Yang et al., arXiv 2106.03400): only actions of the data have a part in targets."""
+
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "offline", "discrete", "probabilities", "next_action")
+    kind: Literal["discrete_icq"] = "discrete_icq"
+    advantage_temperature: Positive = 0.1
+    """beta: the policy repeats the actions of a batch with weights softmax(A / beta); large: as behaviour cloning"""
+    value_temperature: Positive = 1000.0
+    """alpha: values of next actions have weights softmax(Q / alpha) over the batch; large: all equal"""
+
+
+class ICQSettings(DeterministicActorCriticSettings):
+    """Implicit constraint Q-learning, ICQ (Yang et al., arXiv 2106.03400), with a deterministic policy for continuous actions."""
+
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "offline", "continuous", "next_action")
+    kind: Literal["icq"] = "icq"
+    policy_delay: Annotated[int, Field(ge=1, le=100)] = 1
+    """updates of the critics for one of the policy and of the targets"""
+    advantage_temperature: Positive = 0.1
+    """beta: the policy repeats the actions of a batch with weights softmax(A / beta); large: as behaviour cloning"""
+    value_temperature: Positive = 1000.0
+    """alpha: values of next actions have weights softmax(Q / alpha) over the batch; large: all equal"""
 
 
 class TD3BCSettings(DeterministicActorCriticSettings):
@@ -152,6 +177,8 @@ register("learner", "discrete_bcq", DiscreteBCQSettings, f"{_HERE}.discrete_bcq:
 register("learner", "discrete_brac", DiscreteBRACSettings, f"{_HERE}.discrete_brac:DiscreteBRAC")
 register("learner", "discrete_bear", DiscreteBEARSettings, f"{_HERE}.discrete_bear:DiscreteBEAR")
 register("learner", "dbr", DBRSettings, f"{_HERE}.dbr:DBR")
+register("learner", "discrete_icq", DiscreteICQSettings, f"{_HERE}.icq:DiscreteICQ")
+register("learner", "icq", ICQSettings, f"{_HERE}.icq:ICQ")
 register("learner", "td3_bc", TD3BCSettings, f"{_HERE}.td3_bc:TD3BC")
 register("learner", "cql", CQLSettings, f"{_HERE}.cql:CQL")
 register("learner", "omar", OMARSettings, f"{_HERE}.omar:OMAR")

@@ -93,19 +93,31 @@ class VDNSettings(ValueMixingSettings):
     kind: Literal["vdn"] = "vdn"
 
 
-class QMIXSettings(ValueMixingSettings):
-    """QMIX (Rashid et al., arXiv 1803.11485): the value of the team is a monotone function of the utilities, which depends on the
-    state."""
+class MonotoneMixingSettings(ValueMixingSettings):
+    """The value of the team is a monotone function of the utilities, which depends on the state."""
 
     architecture: ClassVar[tuple[str, ...]] = ("hidden", "mixing_width", "mixer_hidden")
-    kind: Literal["qmix"] = "qmix"
     mixing_width: Annotated[int, Field(ge=1, le=1024)] = 32
     """units (ELU) of the mixing network"""
     mixer_hidden: Widths = [64]
     """widths of the hidden layers (ReLU) of the network that computes the mixing network's weights from the state"""
 
 
+class QMIXSettings(MonotoneMixingSettings):
+    """QMIX (Rashid et al., arXiv 1803.11485): the value of the team is a monotone function of the utilities, which depends on the
+    state."""
+
+    kind: Literal["qmix"] = "qmix"
+
+
+class GUMSettings(MonotoneMixingSettings):
+    """Greedy unmixing, GUM (Siu, Traish, Xu, arXiv 2109.09034): conservative QMIX, with individual and mixed values learnt together."""
+
+    kind: Literal["gum"] = "gum"
+
+
 register("learner", "maddpg", MADDPGSettings, "agent_node.learners.team.maddpg:MADDPG")
 register("learner", "masac", MASACSettings, "agent_node.learners.team.masac:MASAC")
 register("learner", "vdn", VDNSettings, "agent_node.learners.team.value_mixing:VDN")
 register("learner", "qmix", QMIXSettings, "agent_node.learners.team.value_mixing:QMIX")
+register("learner", "gum", GUMSettings, "agent_node.learners.team.gum:GUM")

@@ -36,7 +36,7 @@ from torch.nn import functional
 from agent_node.contracts import Array, Batch, JointSteps, Metrics, PolicyOutput, PolicySpec, State
 from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
 from agent_node.learners.library.optimisers import Adam, remaining
-from agent_node.learners.team.settings import QMIXSettings, ValueMixingSettings, VDNSettings
+from agent_node.learners.team.settings import MonotoneMixingSettings, ValueMixingSettings, VDNSettings
 from agent_node.learners.team.team_networks import DiscreteActions, TeamLearner, follows, state
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.action_masks import draw_legal
@@ -106,13 +106,22 @@ class ValueMixing(TeamLearner):
         values = self._values(joint)
         value = self.mixed(values, joint.active * self._mixed_members(), joint.observation, joint.active, False)
         loss = (counts * (value - target).square()).mean()
+        further, metrics = self._further_loss(batch, joint, values, value, scale)
+        if further is not None:
+            loss = loss + further
         loss.backward()  # type: ignore[no-untyped-call]
         for optimiser in self.optimisers.values():
             optimiser.step()
         for network, target_network in self.followed_networks():
             target_network.vector.lerp_(network.vector, self.settings.tau)
         self.updates += 1
-        return {"loss": loss.item(), "value": value.mean().item(), "reward_scale": scale}
+        return metrics | {"loss": loss.item(), "value": value.mean().item(), "reward_scale": scale}
+
+    def _further_loss(
+        self, batch: Batch, joint: JointSteps, values: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> tuple[torch.Tensor | None, Metrics]:
+        """What is added to the loss, and its metrics, from Q_j(o_j, u_j) `values[B, N]`, Q_tot(s, u) `value[B]` and c, `scale`."""
+        return None, {}
 
     def _reward_scale(self, reward: torch.Tensor) -> float:
         """c, with `reward[B]` included."""
@@ -199,9 +208,9 @@ class VDN(ValueMixing):
 class QMIX(ValueMixing):
     """Learner `qmix`; `rows` copies act at once."""
 
-    settings: QMIXSettings
+    settings: MonotoneMixingSettings
 
-    def __init__(self, settings: QMIXSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
+    def __init__(self, settings: MonotoneMixingSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         super().__init__(settings, policy_spec, rows, seed, initial)
         members, width = len(self.team.names), settings.mixing_width
         self.sizes = [members * width, width, width, 1]
@@ -220,10 +229,14 @@ class QMIX(ValueMixing):
         self, values: torch.Tensor, mixed: torch.Tensor, observation: tuple[torch.Tensor, ...], present: torch.Tensor, target: bool
     ) -> torch.Tensor:
         """w_2 . elu(W_1 q + b_1) + b_2."""
+        return self.mixed_alternatives((values * mixed).unsqueeze(1), state(observation, present), target).squeeze(1)
+
+    def mixed_alternatives(self, values: torch.Tensor, seen: torch.Tensor, target: bool) -> torch.Tensor:
+        """Q_tot, `[B, C]`, of C alternative values of the members, `values[B, C, N]`, in the states `seen[B, S]`."""
         network = self.mixer_target if target else self.mixer
-        first, first_bias, second, bias = torch.split(network(state(observation, present)), self.sizes, dim=1)
-        units = torch.bmm((values * mixed).unsqueeze(1), first.abs().view(len(values), values.shape[1], -1)).squeeze(1)
-        return (second.abs() * functional.elu(units + first_bias)).sum(dim=1) + bias.squeeze(1)
+        first, first_bias, second, bias = torch.split(network(seen), self.sizes, dim=1)
+        units = torch.bmm(values, first.abs().view(len(values), values.shape[2], -1))
+        return (second.abs().unsqueeze(1) * functional.elu(units + first_bias.unsqueeze(1))).sum(dim=2) + bias
 
     def followed_networks(self) -> list[tuple[StackedMLP, StackedMLP]]:
         """The utility network and the mixing network, with their targets."""

@@ -175,14 +175,19 @@ def _devices(subject: RuleContext) -> Iterator[Finding]:
                 yield Finding(where, f"{text}; write cpu", None, "warning")
 
 
+_OF_EPISODES = {"relative_return": "the returns", "next_action": "the following actions"}
+"""what capabilities need"""
+
+
 @reads("agents", "exchange.hindsight", "exchange.experience")
-def _relative_returns(subject: RuleContext) -> Iterator[Finding]:
-    """Returns-to-go are those of the agent's own whole episodes, with the rewards that it was given."""
+def _whole_episodes(subject: RuleContext) -> Iterator[Finding]:
+    """Returns-to-go and following actions are those of the agent's own whole episodes, with the rewards that it was given."""
     exchange, hindsight = subject.configuration.exchange, subject.configuration.exchange.hindsight
     for _, top, settings in subject.agents:
-        if "relative_return" not in settings.learner.capabilities:
+        needed = [text for name, text in _OF_EPISODES.items() if name in settings.learner.capabilities]
+        if not needed:
             continue
-        text = f"learner {settings.learner.kind} needs the returns of whole episodes of its own"
+        text = f"learner {settings.learner.kind} needs {needed[0]} of whole episodes of its own"
         model = settings.world_model
         if model is not None and model.imagined_ratio > 0:
             yield Finding((*top, "world_model", "imagined_ratio"), f"{text}, which imagined transitions have not; write 0")

@@ -56,6 +56,11 @@ CASES = [
         M("exchange.hindsight.share", "learner dbr needs the returns of whole episodes of its own, which relabelled transitions have not"),
     ),
     _case(
+        "relabelled transitions, and a learner that needs the actions that follow",
+        START + PLACE + "agents: {count: 2, learner: {kind: discrete_icq}}\nexchange: {hindsight: {share: «0.5}}\n",
+        M("exchange.hindsight.share", "discrete_icq needs the following actions of whole episodes of its own"),
+    ),
+    _case(
         "partner corrections, and a learner without probabilities",
         START + PLACE + "agents: {learner: {kind: ppo}}\nexchange: {hindsight: {share: 0, partner: «corrected}}\n",
         M(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from agent_node.contracts import Batch, Learner, PolicySpec
 from protocols.runtime.component_registry import component, create
 
-DISCRETE = ("discrete_cql", "discrete_bcq", "discrete_brac", "discrete_bear", "dbr")
-CONTINUOUS = ("td3_bc", "cql", "omar")
+DISCRETE = ("discrete_cql", "discrete_bcq", "discrete_brac", "discrete_bear", "discrete_icq", "dbr")
+CONTINUOUS = ("td3_bc", "icq", "cql", "omar")
 
 
 def learner(kind: str, spec: PolicySpec, seed: int = 0, **changes: Any) -> Any:
@@ -23,10 +23,11 @@ def learner(kind: str, spec: PolicySpec, seed: int = 0, **changes: Any) -> Any:
 
 
 def steps(observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor, terminated: float = 0.0) -> Batch:
-    """Transitions `[B]` that lead back to the same observation; their rewards are their relative returns too."""
+    """Transitions `[B]` that lead back to the same observation, where the action of another row follows; their rewards are their relative
+    returns too."""
     rows = len(reward)
-    extras = {"relative_return": reward - reward.mean()}
     ended = torch.full((rows,), terminated)
+    extras = {"relative_return": reward - reward.mean(), "next_action": action.roll(1, dims=0), "followed": 1 - ended}
     return Batch(observation, torch.zeros(rows, 0), action, reward, observation, ended, torch.ones(rows), torch.zeros(rows), extras=extras)
 
 

@@ -25,6 +25,7 @@ VARIANTS = [
     ("discrete_brac", {"penalty": "value"}),
     ("discrete_brac", {"divergence": "mmd", "divergence_coef": 5.0}),  # it is bounded, and must count more than the error of values
     ("discrete_bear", {}),
+    ("discrete_icq", {}),
     ("dbr", {}),
 ]
 
@@ -192,7 +193,7 @@ def test_the_policy_follows_the_better_behaviour_and_leaves_the_worse() -> None:
     for _ in range(300):
         action = torch.randint(0, 3, (64, 1), generator=generator)
         given = steps(torch.ones(64, 2), action, torch.zeros(64), terminated=1.0)
-        given.extras = {"relative_return": (action[:, 0] == 1).float() + 0.01 * torch.rand(64, generator=generator)}
+        given.extras |= {"relative_return": (action[:, 0] == 1).float() + 0.01 * torch.rand(64, generator=generator)}
         metrics = one.learn(given)
     assert int(greedy(one, np.ones((1, 2), np.float32))[0, 0]) == 1
     assert metrics["contrast"] > 0.3
