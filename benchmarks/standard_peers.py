@@ -4,7 +4,8 @@
 
 Stable-Baselines3 with the settings of RL Zoo for the task (`SETTINGS`; read from its files `hyperparams/*.yml`, version 2.6), or with its
 own defaults (`sb3-defaults`). `ippo`: independent PPO of simple_spread's agents as in CleanRL's `ppo.py` (orthogonal weights, tanh,
-64 x 64, advantages standardised in each minibatch, decaying learning rate), one network pair for each agent, in one process; the world is
+64 x 64, advantages standardised in each minibatch, decaying learning rate), with CleanRL's settings (`cleanrl`) or the defaults of this
+system (`ours`), one network pair for each agent, in one process; the world is
 `SpreadWorld`, which equals mpe2 step by step (`tests/env_server/environments/particles`).
 
 Every twentieth of the run, and after it, 20 episodes are evaluated with the likeliest actions. The metrics are written as an environment
@@ -18,7 +19,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -143,39 +144,64 @@ def network(inputs: int, outputs: int, gain: float) -> nn.Sequential:
     return nn.Sequential(layer(inputs, 64, 2**0.5), nn.Tanh(), layer(64, 64, 2**0.5), nn.Tanh(), layer(64, outputs, gain))
 
 
+class PlainSettings(NamedTuple):
+    """What differs between the rows of the plain PPO. `decay`: whether the learning rate falls to 0; `value_clip`: whether values are
+    clipped like ratios; `bootstrap`: whether V of the last observation stands for what follows an episode's limit of time, which
+    CleanRL treats as an end."""
+
+    learning_rate: float
+    epochs: int
+    minibatches: int
+    discount: float
+    decay: bool
+    value_clip: bool
+    bootstrap: bool
+
+
+PLAIN = {
+    "cleanrl": PlainSettings(2.5e-4, 4, 4, 0.99, decay=True, value_clip=True, bootstrap=False),
+    "ours": PlainSettings(1e-3, 8, 16, 0.96, decay=False, value_clip=False, bootstrap=True),
+    "ours-ends": PlainSettings(1e-3, 8, 16, 0.96, decay=False, value_clip=False, bootstrap=False),
+}
+
+
 class PlainPPO:
-    """One agent's PPO: CleanRL's `ppo.py` with its settings (learning rate 2.5e-4 to 0, lambda 0.95, 4 epochs of 4 minibatches, clip
-    0.2 of ratios and values, entropy 0.01, value loss 0.5, gradient norm 0.5); discount 0.99, 128 steps of 16 environments."""
+    """One agent's PPO as in CleanRL's `ppo.py`: lambda 0.95, clip 0.2, entropy 0.01, value loss 0.5, gradient norm 0.5; rollouts of 128
+    steps of 16 environments."""
 
-    EPOCHS, PARTS, DISCOUNT, LAMBDA, CLIP = 4, 4, 0.99, 0.95, 0.2
+    LAMBDA, CLIP = 0.95, 0.2
 
-    def __init__(self, inputs: int, actions: int) -> None:
-        self.actor, self.critic = network(inputs, actions, 0.01), network(inputs, 1, 1.0)
+    def __init__(self, inputs: int, actions: int, settings: PlainSettings) -> None:
+        self.actor, self.critic, self.settings = network(inputs, actions, 0.01), network(inputs, 1, 1.0), settings
         self.parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=2.5e-4, eps=1e-5)
+        self.optimiser = torch.optim.Adam(self.parameters, lr=settings.learning_rate, eps=1e-5)
 
-    def learn(self, share: float, seen: torch.Tensor, actions: torch.Tensor, rewards: torch.Tensor, over: torch.Tensor) -> None:
-        """From `seen[T + 1, K, F]`, `actions[T, K]`, `rewards[T, K]`; `over[T, K]`: the episode ended with that step, by its limit of time,
-        which CleanRL treats as an end."""
-        self.optimiser.param_groups[0]["lr"] = 2.5e-4 * share
+    def learn(
+        self, share: float, seen: torch.Tensor, after: torch.Tensor, actions: torch.Tensor, rewards: torch.Tensor, over: torch.Tensor
+    ) -> None:
+        """From `seen[T, K, F]`, what followed them in the same episode, `after[T, K, F]`, `actions[T, K]`, `rewards[T, K]`; `over[T, K]`:
+        the episode ended with that step, by its limit of time."""
+        settings = self.settings
+        self.optimiser.param_groups[0]["lr"] = settings.learning_rate * (share if settings.decay else 1.0)
         with torch.no_grad():
             values = self.critic(seen).squeeze(-1)
-            before = torch.distributions.Categorical(logits=self.actor(seen[:-1])).log_prob(actions)
+            next_values = self.critic(after).squeeze(-1) * (1.0 if settings.bootstrap else 1 - over)
+            before = torch.distributions.Categorical(logits=self.actor(seen)).log_prob(actions)
             advantages, following = torch.zeros_like(rewards), torch.zeros_like(rewards[0])
             for t in reversed(range(len(rewards))):
-                alive = 1 - over[t]
-                following = rewards[t] + self.DISCOUNT * alive * values[t + 1] - values[t] + self.DISCOUNT * self.LAMBDA * alive * following
+                error = rewards[t] + settings.discount * next_values[t] - values[t]
+                following = error + settings.discount * self.LAMBDA * (1 - over[t]) * following
                 advantages[t] = following
-        flat = [x.flatten(0, 1) for x in (seen[:-1], actions, before, advantages, advantages + values[:-1], values[:-1])]
-        for _ in range(self.EPOCHS):
-            for part in torch.randperm(len(flat[0])).tensor_split(self.PARTS):
+        flat = [x.flatten(0, 1) for x in (seen, actions, before, advantages, advantages + values, values)]
+        for _ in range(settings.epochs):
+            for part in torch.randperm(len(flat[0])).tensor_split(settings.minibatches):
                 inputs, taken, old, advantage, target, value_before = (x[part] for x in flat)
                 advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
                 distribution = torch.distributions.Categorical(logits=self.actor(inputs))
                 ratio = (distribution.log_prob(taken) - old).exp()
                 policy = -torch.min(ratio * advantage, ratio.clamp(1 - self.CLIP, 1 + self.CLIP) * advantage).mean()
                 value = self.critic(inputs).squeeze(-1)
-                near = value_before + (value - value_before).clamp(-self.CLIP, self.CLIP)
+                near = value_before + (value - value_before).clamp(-self.CLIP, self.CLIP) if settings.value_clip else value
                 squared = torch.max((value - target).square(), (near - target).square()).mean() / 2
                 loss = policy + 0.5 * squared - 0.01 * distribution.entropy().mean()
                 self.optimiser.zero_grad()
@@ -184,7 +210,7 @@ class PlainPPO:
                 self.optimiser.step()
 
 
-def independent_ppo(steps: int, seed: int, metrics: Metrics) -> None:
+def independent_ppo(settings: PlainSettings, steps: int, seed: int, metrics: Metrics) -> None:
     """Train simple_spread's three agents, each for itself, and write evaluations of all agents' returns together."""
     from env_server.environments.particles.particle_world import UNIT_FORCES
     from env_server.environments.particles.settings import SpreadOptions
@@ -209,7 +235,7 @@ def independent_ppo(steps: int, seed: int, metrics: Metrics) -> None:
 
     torch.manual_seed(seed)
     width = 6 * agents
-    learners = [PlainPPO(width, len(UNIT_FORCES)) for _ in range(agents)]
+    learners = [PlainPPO(width, len(UNIT_FORCES), settings) for _ in range(agents)]
 
     def evaluate(done: int, episodes: int) -> None:
         world = begin(episodes, np.random.default_rng(10_000_000 + seed))
@@ -225,23 +251,24 @@ def independent_ppo(steps: int, seed: int, metrics: Metrics) -> None:
     age = np.zeros(rows, int)
     state, done, due = seen_in(world), 0, steps // 20
     while done < steps:
-        seen = torch.zeros(length + 1, rows, agents, width)
+        seen, after = (torch.zeros(length, rows, agents, width) for _ in range(2))
         actions = torch.zeros(length, rows, agents, dtype=torch.int64)
         rewards, over = torch.zeros(length, rows, agents), torch.zeros(length, rows)
-        seen[0] = state
         for t in range(length):
+            seen[t] = state
             with torch.no_grad():
                 for i, one in enumerate(learners):
                     actions[t, :, i] = torch.distributions.Categorical(logits=one.actor(seen[t, :, i])).sample()
             rewards[t] = step(world, actions[t])
+            after[t] = seen_in(world)
             age += 1
             for copy in np.flatnonzero(age >= horizon):
                 over[t, copy] = 1.0
                 world.begin(int(copy), random)
                 age[copy] = 0
-            state = seen[t + 1] = seen_in(world)
+            state = seen_in(world)
         for i, one in enumerate(learners):
-            one.learn(1 - done / steps, seen[:, :, i], actions[:, :, i], rewards[:, :, i], over)
+            one.learn(1 - done / steps, seen[:, :, i], after[:, :, i], actions[:, :, i], rewards[:, :, i], over)
         done += length * rows
         if done >= due and done < steps:
             evaluate(done, EPISODES)
@@ -253,7 +280,7 @@ def main() -> None:
     """Make the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", choices=("sb3", "sb3-defaults", "ippo"))
-    parser.add_argument("algorithm", help="ppo, dqn, sac; ippo needs ppo")
+    parser.add_argument("algorithm", help="ppo, dqn, sac; of ippo its settings: " + ", ".join(PLAIN))
     parser.add_argument("task", help="an id of Gymnasium; ippo needs simple_spread")
     parser.add_argument("--steps", type=int, required=True, help="environment steps of training")
     parser.add_argument("--seed", type=int, default=0)
@@ -262,7 +289,7 @@ def main() -> None:
     torch.set_num_threads(1)
     metrics = Metrics(arguments.directory, arguments.steps)
     if arguments.library == "ippo":
-        independent_ppo(arguments.steps, arguments.seed, metrics)
+        independent_ppo(PLAIN[arguments.algorithm], arguments.steps, arguments.seed, metrics)
     else:
         defaults = arguments.library == "sb3-defaults"
         stable_baselines(arguments.algorithm, arguments.task, arguments.steps, arguments.seed, metrics, defaults)
