@@ -55,7 +55,7 @@ def import_dataset(source: Path, output: Path, configuration: Configuration | No
     elif found.origin is not None:
         environment, layouts, seed = found.origin.environment, found.origin.layouts, found.origin.seed
     else:
-        raise UsageError(f"{source}: it does not state its environment; name the configuration of that: --environment CONFIG")
+        raise UsageError(f"{source}: it does not state its environment; name its configuration: --environment CONFIG")
     if goals := [agent for agent, layout in layouts.items() if layout.goals is not None]:
         raise UsageError(f"environment.id: {goals[0]} has goals in {environment.id}, and datasets hold none; write environment.goals: null")
     with DatasetWriter(output, environment, layouts, seed) as writer:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from protocols.runtime.suggestions import nearest
 
 _OF_EPISODES = (
-    "return", "return.normalised", "return.environment", "length", "sites.visited", "landmarks.covered", "success", "success.individual",
-    "success.cooperative",
+    "return", "return.normalised", "return.environment", "length", "sites.visited", "landmarks.covered", "prison.rounds", "success",
+    "success.individual", "success.cooperative",
 )  # fmt: skip
 _EXCLUSIVE = ("goals.distinct", "goals.covered")
 """of goals that one member at most can reach"""

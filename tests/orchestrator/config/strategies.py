@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from agent_node.exchange.settings import ConsensusSettings, HindsightSettings, JointExperienceSettings
 from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.settings import GPSettings
-from env_server.settings import EnvironmentSettings, WrapperSettings
+from env_server.settings import EnvironmentSettings, ImageSettings, WrapperSettings
 from orchestrator.config.configuration import Until
 from orchestrator.config.parsing.yaml_tree import List, Map, Node, Path
 from protocols.runtime.component_registry import Registered, RegisteredKind, component, kinds
@@ -74,6 +74,8 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
             optional[name] = _field(field)
     if model is EnvironmentSettings:  # numbers or vectors, of some function
         optional["goals"] = st.sampled_from([None, {"of": "a.b:c", "count": 3}])
+    if model is ImageSettings:  # the order of skipping and stacking only matters where there are both
+        optional.pop("frame_order")
     if model is WrapperSettings:  # names of functions
         required["of"] = st.sampled_from(["a.b:c", "./d.py:e"])
     if model is ExchangeSettings:
@@ -82,6 +84,7 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
         optional["options"] = st.just({})
     if model is JointExperienceSettings:  # snapshots are sent more often than they are withdrawn
         optional["snapshot_every"], optional["max_policy_age"] = st.integers(1, 200), st.integers(200, 100_000_000)
+        optional["reward_range"] = st.none() | st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2, unique=True).map(sorted)
     if model is GPSettings:
         optional["features"] = st.integers(1, 2048).map(lambda half: 2 * half)
     if model is HindsightSettings:
