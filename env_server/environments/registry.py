@@ -181,6 +181,7 @@ def _options(settings: EnvironmentSettings) -> Any:
         for one in error.errors():
             message = one["msg"].removeprefix("Value error, ")
             if one["type"] == "extra_forbidden":
-                message = f"unknown option{nearest(str(one['loc'][0]), kind.model_fields)}"
+                known = sorted(kind.model_fields.keys() - {"kind"})
+                message = f"unknown option{nearest(str(one['loc'][0]), known)}; {settings.id} has {', '.join(known) or 'no options'}"
             found.append(OptionProblem((*_PLACE, *map(str, one["loc"])), message))
         raise EnvironmentProblem(*found) from error

@@ -79,12 +79,18 @@ def try_environment(id: str, options: Mapping[str, Any] = {}, agents: int | None
     except ContractError as error:
         trial.rule, trial.cure = error.rule, error.cure
     except (ConfigurationError, ValueError) as error:
-        text = error.problems[0].message if isinstance(error, EnvironmentProblem) else str(error)
+        text = _first(error) if isinstance(error, EnvironmentProblem) else str(error)
         rule, _, cure = text.rpartition("; " if "; " in text else ": ")
         trial.rule, trial.cure = (rule, cure) if rule else (cure, "correct the id or its options")
     except Exception as error:
         trial.rule, trial.cure = f"making it raised {type(error).__name__}: {error}", "correct the environment or its options"
     return trial
+
+
+def _first(error: EnvironmentProblem) -> str:
+    """The first problem, with the name of the option that it is about."""
+    path, message = error.problems[0].path, error.problems[0].message
+    return f"{'.'.join(map(str, path[2:]))}: {message}" if path[:2] == ("environment", "options") and len(path) > 2 else message
 
 
 class _Trial(Contract):

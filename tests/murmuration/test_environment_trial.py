@@ -41,7 +41,7 @@ def test_the_first_broken_rule_has_its_cure(name: str, rule: str, cure: str) -> 
 
 def test_options_and_ids_that_do_not_exist_are_named() -> None:
     trial = try_environment(f"{HERE}:Corridor", {"lenght": 5})
-    assert "no such option" in trial.rule and "length" in trial.rule + trial.cure
+    assert "no such option" in trial.rule and "length" in trial.rule + trial.cure and trial.rule.startswith("lenght: ")
     assert "no environment or factory Nothing" in " ".join(vars(try_environment(f"{HERE}:Nothing"))[key] for key in ("rule", "cure"))
 
 
