@@ -4,7 +4,7 @@
 
 BenchMARL's default settings (`get_from_yaml`) for IPPO or MAPPO with its default networks, actors shared by the agents, discrete actions.
 The world is `SpreadWorld` with 60 copies as an environment of TorchRL: equal to mpe2 step by step
-(`tests/env_server/environments/particles`), and a hundred times faster than mpe2 in TorchRL's own wrapper.
+(`tests/env_server/environments/particles`), and all copies are stepped together.
 
 Every twentieth of the run, and after it, episodes are evaluated with the likeliest actions, as by `benchmarks/standard_peers.py`. Needs
 `benchmarl==1.5.1 torchrl==0.10.1 tensordict==0.10.0`; newer versions of TorchRL have renamed what this BenchMARL calls.

@@ -36,7 +36,7 @@ def ppo(name: str, task: str, steps: int, *overrides: str) -> Method:
 
 
 def spread(name: str, config: str, *overrides: str) -> Method:
-    """A row of our PPO on simple_spread, in the world that equals mpe2 step by step and takes a tenth of its processor time."""
+    """A row of our PPO on simple_spread, in the world that equals mpe2 step by step and takes less processor time."""
     return ppo(name, config, 400_000, "environment={id: particles:simple_spread}", *overrides)
 
 
