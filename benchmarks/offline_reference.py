@@ -50,6 +50,7 @@ CONSTANT = {"temperature": 0.01, "learn_temperature": False}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "bc": ("bc", {}),
     "iql": ("double_dqn", {}),
+    "iql_ends": ("double_dqn", {}),
     "sac": ("discrete_sac", CONSTANT),
     "cql": ("discrete_cql", {}),
     "bcq": ("discrete_bcq", {}),
@@ -63,6 +64,8 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "dbr_decile_0.3": ("dbr", {"better_share": 0.1}),
 }
 """learner and settings of each row"""
+ENDS = ("iql_ends",)
+"""rows in which the limit of 25 steps counts as an end of the episode: nothing is worth anything behind it"""
 PUBLISHED: dict[str, dict[str, tuple[float | None, ...]]] = {
     "mixed": {
         "bc": (-15.1, -20.0, -31.1), "iql": (-17.4, -24.3, -39.3), "sac": (-18.0, -23.8, -37.2), "cql": (-15.3, -21.4, -34.0),
@@ -143,7 +146,7 @@ MIXTURES: dict[str, list[tuple[Policy, float]]] = {
 }
 
 
-def shards(data: str, seed: int) -> list[list[Episode]]:
+def shards(data: str, seed: int, ends: bool) -> list[list[Episode]]:
     """By agent its episodes, numbered alike."""
     found: list[list[Episode]] = [[] for _ in range(MEMBERS)]
     bounds = np.round(np.cumsum([0.0] + [share for _, share in MIXTURES[data]]) * EPISODES).astype(int)
@@ -154,7 +157,7 @@ def shards(data: str, seed: int) -> list[list[Episode]]:
             for copy in range(last - first):
                 action = chosen[:, agent, copy, None].astype(np.int32)
                 reward = rewards[:, agent, copy].astype(np.float32)
-                found[agent].append(Episode(int(first) + copy, observed[copy], action, reward, terminated=False))
+                found[agent].append(Episode(int(first) + copy, observed[copy], action, reward, terminated=ends))
     return found
 
 
@@ -169,7 +172,7 @@ def trained(row: str, data: str, form: str, seed: int) -> list[Learner]:
     kind, changes = ROWS[row]
     accepted = component("learner", kind).settings
     settings = cast(ReplaySettings, accepted(**(COMMON | changes)))
-    parts = shards(data, seed)
+    parts = shards(data, seed, row in ENDS)
     if form == "pooled":
         parts = [[episode for part in parts for episode in part]]
     members = []
@@ -230,7 +233,7 @@ def _missing(rows: Sequence[str], datas: Sequence[str], forms: Sequence[str], se
         for form in forms:
             for data in datas:
                 for row in rows:
-                    wanted = row in PUBLISHED[data] or row == "dbr_decile_0.3"
+                    wanted = row in PUBLISHED[data] or row in ENDS or row == "dbr_decile_0.3"
                     if wanted and (seed, form, data, row) not in there:
                         yield seed, form, data, row
 
