@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Learner
+from agent_node.contracts import EntityGroup, Learner
 from agent_node.learners.settings import ReplaySettings
 from agent_node.memory.episode import Episode
 from agent_node.memory.replay_buffer import ReplayBuffer
@@ -27,12 +28,21 @@ def filled(episodes: Iterable[Episode], rows: int, features: Features, discount:
     return buffer
 
 
+def made(settings: ReplaySettings, features: Features, seed: int, initial: int, entities: Sequence[EntityGroup] = ()) -> Learner:
+    """A learner of these observations; `entities`: those that its network takes, if it takes any."""
+    spec = replace(features.policy_spec(0), entities=tuple(entities))
+    learner: Learner = create("learner", settings)(settings, spec, 1, seed, initial)
+    return learner
+
+
 class Member:
     """A learner with its data. `seed`: of its batches and its exploration; `initial`: of its first parameters."""
 
-    def __init__(self, settings: ReplaySettings, buffer: ReplayBuffer, seed: int, initial: int) -> None:
+    def __init__(
+        self, settings: ReplaySettings, buffer: ReplayBuffer, seed: int, initial: int, entities: Sequence[EntityGroup] = ()
+    ) -> None:
         self._features = buffer.features
-        self.learner: Learner = create("learner", settings)(settings, self._features.policy_spec(0), 1, seed, initial)
+        self.learner = made(settings, self._features, seed, initial, entities)
         self._buffer = buffer
         self._random = np.random.default_rng(seed)
         self._encodings = goal_encodings(None)

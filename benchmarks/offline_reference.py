@@ -84,28 +84,31 @@ COUNTS = (3, 5, 10)
 Floats = NDArray[np.float64]
 Choices = NDArray[np.int64]
 Policy = Callable[[SpreadWorld, list[NDArray[np.float32]], np.random.Generator], Choices]
-"""joint choices `[N, K]` from the world, the agents' observations, N arrays `[K, 18]`, and random numbers"""
+"""joint choices `[N, K]` from the world, the agents' observations, N arrays `[K, D]`, and random numbers"""
+View = Callable[[SpreadWorld, int], list[NDArray[np.float32]]]
+"""what each of N agents observes, N arrays `[K, D]`"""
 
 
 # --- world and scripted policies ----------------------------------------------------------------------------------------------------
 
 
-def observations(world: SpreadWorld, agents: int) -> list[NDArray[np.float32]]:
-    """N arrays `[K, 18]`."""
+def observations(world: SpreadWorld, agents: int, landmarks: int = LANDMARKS, others: int = OTHERS) -> list[NDArray[np.float32]]:
+    """N arrays `[K, 4 + 2 landmarks + 4 others]`: 18 numbers unless given. Where there are fewer landmarks or agents, the rest is 0."""
     seen = []
     for whole in world.observe():
-        landmarks = _nearest(whole[:, 4 : 4 + 2 * agents], LANDMARKS)
-        others = _nearest(whole[:, 4 + 2 * agents : 2 + 4 * agents], OTHERS)
-        seen.append(np.concatenate([whole[:, :4], landmarks, others, np.zeros((len(whole), 2 * OTHERS))], axis=1, dtype=np.float32))
+        near = _nearest(whole[:, 4 : 4 + 2 * agents], landmarks)
+        beside = _nearest(whole[:, 4 + 2 * agents : 2 + 4 * agents], others)
+        seen.append(np.concatenate([whole[:, :4], near, beside, np.zeros((len(whole), 2 * others))], axis=1, dtype=np.float32))
     return seen
 
 
 def _nearest(relative: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """`[K, 2 count]`: the `count` nearest of the points `relative[K, 2 n]`, the nearest first."""
+    """`[K, 2 count]`: the `count` nearest of the points `relative[K, 2 n]`, the nearest first; 0 behind the last of them."""
     points = relative.reshape(len(relative), -1, 2)
     order = np.argsort(np.linalg.norm(points, axis=2), axis=1, kind="stable")[:, :count]
-    nearest: NDArray[np.float32] = np.take_along_axis(points, order[:, :, None], axis=1).reshape(len(relative), -1)
-    return nearest
+    nearest = np.zeros((len(points), count, 2), np.float32)
+    nearest[:, : order.shape[1]] = np.take_along_axis(points, order[:, :, None], axis=1)
+    return nearest.reshape(len(relative), -1)
 
 
 def scripted(name: str, random_share: float) -> Policy:
@@ -123,19 +126,19 @@ def scripted(name: str, random_share: float) -> Policy:
 UNIFORM = scripted("cover", 1.0)
 
 
-def play(policy: Policy, agents: int, copies: int, seed: int) -> tuple[Floats, list[Any], Choices, Floats]:
-    """One episode in each of the copies: mean return per agent `[K]`, observations `[T + 1]` of N arrays `[K, 18]`, joint choices
+def play(policy: Policy, agents: int, copies: int, seed: int, view: View = observations) -> tuple[Floats, list[Any], Choices, Floats]:
+    """One episode in each of the copies: mean return per agent `[K]`, observations `[T + 1]` of N arrays `[K, D]`, joint choices
     `[T, N, K]`, rewards `[T, N, K]`."""
     random = np.random.default_rng(seed)
     world = SpreadWorld(SpreadOptions(), agents, copies)
     for copy in range(copies):
         world.begin(copy, random)
-    seen, chosen, rewards = [observations(world, agents)], [], []
+    seen, chosen, rewards = [view(world, agents)], [], []
     for _ in range(STEPS):
         joint = policy(world, seen[-1], random)
         chosen.append(joint)
         rewards.append(world.step(UNIT_FORCES[joint].transpose(0, 2, 1).astype(np.float64)).copy())
-        seen.append(observations(world, agents))
+        seen.append(view(world, agents))
     earned = np.stack(rewards)
     return earned.sum(axis=0).mean(axis=0), seen, np.stack(chosen), earned
 
@@ -146,13 +149,15 @@ MIXTURES: dict[str, list[tuple[Policy, float]]] = {
 }
 
 
-def shards(data: str, seed: int, ends: bool) -> list[list[Episode]]:
+def shards(
+    data: str, seed: int, ends: bool, agents: int = MEMBERS, episodes: int = EPISODES, view: View = observations
+) -> list[list[Episode]]:
     """By agent its episodes, numbered alike."""
-    found: list[list[Episode]] = [[] for _ in range(MEMBERS)]
-    bounds = np.round(np.cumsum([0.0] + [share for _, share in MIXTURES[data]]) * EPISODES).astype(int)
+    found: list[list[Episode]] = [[] for _ in range(agents)]
+    bounds = np.round(np.cumsum([0.0] + [share for _, share in MIXTURES[data]]) * episodes).astype(int)
     for (policy, _), first, last in zip(MIXTURES[data], bounds[:-1], bounds[1:], strict=True):
-        _, seen, chosen, rewards = play(policy, MEMBERS, int(last - first), 1000 * seed + int(first))
-        for agent in range(MEMBERS):
+        _, seen, chosen, rewards = play(policy, agents, int(last - first), 1000 * seed + int(first), view)
+        for agent in range(agents):
             observed = np.stack([step[agent] for step in seen], axis=1)
             for copy in range(last - first):
                 action = chosen[:, agent, copy, None].astype(np.int32)
@@ -190,18 +195,19 @@ def trained(row: str, data: str, form: str, seed: int) -> list[Learner]:
     return [member.learner for member in members]
 
 
-def evaluated(learners: Sequence[Learner], agents: int) -> float:
-    """Mean return per agent of 200 episodes, the same ones for all rows; agent i acts by learner i modulo their number."""
+def evaluated(
+    learners: Sequence[Learner], agents: int, features: Features = FEATURES, view: View = observations, episodes: int = EVALUATED
+) -> float:
+    """Mean return per agent of these episodes, the same ones for all rows; agent i acts by learner i modulo their number."""
 
     def policy(world: SpreadWorld, seen: list[NDArray[np.float32]], random: np.random.Generator) -> Choices:
         acted = []
         for number, own in enumerate(seen):
-            features = FEATURES.encode(own[:, None])
             goals = np.zeros((len(own), 0), np.float32)
-            acted.append(learners[number % len(learners)].act(features, goals, None, np.zeros(len(own), bool), False).actions[:, 0])
+            acted.append(learners[number % len(learners)].act(features.encode(own[:, None]), goals, None, np.zeros(len(own), bool), False).actions[:, 0])
         return np.stack(acted).astype(np.int64)
 
-    return float(play(policy, agents, EVALUATED, 123_456 + agents)[0].mean())
+    return float(play(policy, agents, episodes, 123_456 + agents, view)[0].mean())
 
 
 def run(rows: Sequence[str], datas: Sequence[str], forms: Sequence[str], seeds: int) -> None:
