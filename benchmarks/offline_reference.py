@@ -226,7 +226,7 @@ def run(rows: Sequence[str], datas: Sequence[str], forms: Sequence[str], seeds: 
         print(data, form, row, seed, *(f"{value:.1f}" for value in returns), f"{spent:.1f} s", flush=True)
 
 
-def _results() -> list[dict[str, str]]:
+def results() -> list[dict[str, str]]:
     if not RESULTS.exists():
         return []
     with RESULTS.open(newline="") as file:
@@ -234,7 +234,7 @@ def _results() -> list[dict[str, str]]:
 
 
 def _missing(rows: Sequence[str], datas: Sequence[str], forms: Sequence[str], seeds: int) -> Iterator[tuple[int, str, str, str]]:
-    there = {(int(one["seed"]), one["form"], one["data"], one["row"]) for one in _results()}
+    there = {(int(one["seed"]), one["form"], one["data"], one["row"]) for one in results()}
     for seed in range(seeds):
         for form in forms:
             for data in datas:
