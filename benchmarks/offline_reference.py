@@ -203,8 +203,8 @@ def evaluated(
     def policy(world: SpreadWorld, seen: list[NDArray[np.float32]], random: np.random.Generator) -> Choices:
         acted = []
         for number, own in enumerate(seen):
-            goals = np.zeros((len(own), 0), np.float32)
-            acted.append(learners[number % len(learners)].act(features.encode(own[:, None]), goals, None, np.zeros(len(own), bool), False).actions[:, 0])
+            goals, first = np.zeros((len(own), 0), np.float32), np.zeros(len(own), bool)
+            acted.append(learners[number % len(learners)].act(features.encode(own[:, None]), goals, None, first, False).actions[:, 0])
         return np.stack(acted).astype(np.int64)
 
     return float(play(policy, agents, episodes, 123_456 + agents, view)[0].mean())
@@ -227,6 +227,7 @@ def run(rows: Sequence[str], datas: Sequence[str], forms: Sequence[str], seeds: 
 
 
 def results() -> list[dict[str, str]]:
+    """Lines of the csv."""
     if not RESULTS.exists():
         return []
     with RESULTS.open(newline="") as file:

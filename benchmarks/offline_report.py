@@ -124,7 +124,7 @@ def picture(returns: Returns, file: Path = PICTURE) -> None:
                     maps.setdefault(row, {})[train, str(count)] = estimate(ScoreSample.of(values))
     if maps:
         title = "Policies from data of few agents in worlds of many"
-        text = f"{title}: 0 as uniform actions, 1 as the policy trained there; one panel for each of {', '.join(maps)}. The table has all values."
+        text = f"{title}: 0 as uniform actions, 1 as the policy trained there; panels: {', '.join(maps)}. The table has all values."
         sides = {"trained with": list(transfer.TRAINED), "agents of the world": [str(count) for count in transfer.COUNTS]}
         drawn: Picture = heatmap(file.stem, title, text, sides, maps, Axis("ratio"), ".2f")
         file.write_text(drawn.svg)
@@ -144,8 +144,8 @@ def experiment_table(name: str, results: Path = DOCUMENT.parent / "experiments")
     groups: dict[tuple[str, ...], list[float]] = {}
     for line in lines:
         groups.setdefault(tuple(line[key] for key in factors), []).append(float(line["value"]))
-    rows_ = [[*group, str(len(values)), cell(values, ".2f")] for group, values in groups.items()]
-    return [*table([*factors, "seeds", "return"], rows_), "", f"[Report](experiments/{name}/report.md), [data](experiments/{name}/results.csv)."]
+    shown = table([*factors, "seeds", "return"], [[*group, str(len(values)), cell(values, ".1f")] for group, values in groups.items()])
+    return [*shown, "", f"[Report](experiments/{name}/report.md), [data](experiments/{name}/results.csv)."]
 
 
 # --- the document -------------------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def tables() -> dict[str, Lines]:
     if any(key[0] in transfer.ROWS for key in returns):
         found |= {"own": own_table(returns), "transfer": transfer_table(returns), "fourfold": fourfold_table(returns)}
     else:
-        found |= dict.fromkeys(("own", "transfer", "fourfold"), ["No runs yet: `python benchmarks/offline_transfer.py`."])
+        found |= {name: ["No runs yet: `python benchmarks/offline_transfer.py`."] for name in ("own", "transfer", "fourfold")}
     return found | {name: experiment_table(name) for name in EXPERIMENTS}
 
 

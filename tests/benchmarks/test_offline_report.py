@@ -77,9 +77,10 @@ def test_experiments_are_shown_by_their_factors(report: Any, tmp_path: Path) -> 
     with (tmp_path / "offline_faults" / "results.csv").open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["faults", "seed", "metric", "value"])
-        lines.writerows([["none", 0, "return", -40.0], ["none", 0, "updates", 7], ["death", 0, "return", -41.0], ["none", 1, "return", -42.0]])
+        lines.writerows([["none", 0, "return", -40.0], ["none", 0, "updates", 7]])
+        lines.writerows([["death", 0, "return", -41.0], ["none", 1, "return", -42.0]])
     table = report.experiment_table("offline_faults", tmp_path)
-    assert table[2:4] == ["| none | 2 | -40.00, -42.00 |", "| death | 1 | -41.00 |"]
+    assert table[2:4] == ["| none | 2 | -40.0, -42.0 |", "| death | 1 | -41.0 |"]
 
 
 @pytest.mark.parametrize("row", ["bcq_entities", "bcq_attention"])
