@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from orchestrator.config.json_schema import schema_of, schema_text
+from orchestrator.config.loader import load
 from orchestrator.config.parsing.problems import Problems
+from orchestrator.datasets.mixture import parse_mixture, quotas
+from orchestrator.datasets.recording import record_dataset
 from orchestrator.experiments.design.cell_generation import make, read_and_make, select
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, format_seeds, label_of, parse_seeds
-from orchestrator.experiments.design.experiment_reader import read
+from orchestrator.experiments.design.experiment_reader import ExperimentFile, read
 from protocols.runtime.errors import SchemaError, UsageError
 from tests.orchestrator.experiments.small import PLAYED, REPOSITORY, SIMULATED, written
 
@@ -272,7 +275,16 @@ def test_what_are_no_seeds(value: Any) -> None:
         parse_seeds(value)
 
 
-def test_the_committed_schema_is_current_and_fits_what_is_shipped() -> None:
+def record(found: ExperimentFile) -> None:
+    """An episode of the dataset that an experiment learns from, if it does."""
+    given, mixture = found.design.set, parse_mixture("random")
+    if "dataset" in given and not Path(given["dataset"]).exists():
+        world = [f"{key}={json.dumps(value)}" for key, value in given.items() if key.split(".")[0] in ("environment", "agents")]
+        record_dataset(Path(given["dataset"]), load(found.base, world).configuration, mixture, quotas(mixture, 1), False, 0, Path())
+
+
+def test_the_committed_schema_is_current_and_fits_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where datasets are
     again = "write it anew: orchestrate schema --experiment --write configs/experiments/schema.json"
     assert (EXPERIMENTS / "schema.json").read_text() == schema_text(schema_of(ExperimentDesign)), again
     validator = jsonschema.Draft202012Validator(schema_of(ExperimentDesign))
@@ -282,6 +294,7 @@ def test_the_committed_schema_is_current_and_fits_what_is_shipped() -> None:
         assert list(validator.iter_errors(YAML(typ="safe", pure=True).load(path))) == []
         for small in (False, True):
             found = read(path, small)
+            record(found)
             one_seed = found.design.model_copy(update={"seeds": found.design.seeds[:1]})
             assert make(replace(found, design=one_seed)).cells
     assert [error.json_path for error in validator.iter_errors({**PLAYED, "seeds": "many", "withh": 1})] == ["$", "$.seeds"]
