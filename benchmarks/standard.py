@@ -78,6 +78,7 @@ EXPERIMENTS = (
         ours("double DQN, prioritised replay", "cartpole", 25_000, *DQN, PRIORITISED),
         ours("discrete SAC", "cartpole", 25_000, "agents.learner.kind=discrete_sac"),
         ours("IMPALA", "cartpole", 25_000, "agents.learner.kind=impala", "agents.learner.evaluation=mode"),
+        seeds=(0, 1, 2),
     ),
     task(
         "cartpole_masked",
