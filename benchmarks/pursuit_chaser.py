@@ -1,7 +1,7 @@
 """A scripted policy of `pettingzoo.sisl:pursuit_v5`, which records data for offline learning.
 
-    orchestrate dataset make offline/spread agents.count=8 'environment={id: "pettingzoo.sisl:pursuit_v5", copies: 4}' -o data/pursuit8 \
-        -n 20 --mix random:1/2,chaser=./benchmarks/pursuit_chaser.py:chase:1/2
+    orchestrate dataset make offline/spread agents.count=8 'environment={id: "pettingzoo.sisl:pursuit_v5", options: {max_cycles: 200}}' \
+        -o data/pursuit8 -n 20 --mix random:1/2,chaser=./benchmarks/pursuit_chaser.py:chase:1/2
 """
 
 from __future__ import annotations

@@ -280,7 +280,15 @@ def record(found: ExperimentFile) -> None:
     given, mixture = found.design.set, parse_mixture("random")
     if "dataset" in given and not Path(given["dataset"]).exists():
         world = [f"{key}={json.dumps(value)}" for key, value in given.items() if key.split(".")[0] in ("environment", "agents")]
-        record_dataset(Path(given["dataset"]), load(found.base, world).configuration, mixture, quotas(mixture, 1), False, 0, Path())
+        record_dataset(
+            Path(given["dataset"]),
+            load(found.base, [*world, "environment.copies=1"]).configuration,
+            mixture,
+            quotas(mixture, 1),
+            False,
+            0,
+            Path(),
+        )
 
 
 def test_the_committed_schema_is_current_and_fits_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
