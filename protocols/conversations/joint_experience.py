@@ -37,7 +37,7 @@ class MemberSteps(Message):
 
 
 class MemberStepsAck(Message):
-    """Receiver -> sender: `episode[n] i8`, of which all pieces are there."""
+    """Receiver -> sender: `episode[n] i8`, of which all pieces are there. Of stored episodes: this one and all before it are complete."""
 
 
 class PolicySnapshot(Message):
@@ -243,7 +243,10 @@ class JointExperience(EpisodeExchange[EpisodeSteps], EdgeConversation[EpisodeExc
             else:
                 self.counters["stray_acknowledgement"] += 1
         else:
-            super()._receive(src, message, arrays, now)
+            self._receive_steps(src, message, arrays, now)
+
+    def _receive_steps(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
+        super()._receive(src, message, arrays, now)
 
     # --- snapshots ------------------------------------------------------------------------------------------------------------------
 
