@@ -56,6 +56,13 @@ def until_learning(made: JointTeam, most: int = 1500) -> int:
     raise AssertionError(f"agents wait after {most} ticks")
 
 
+def into_the_exchange(made: JointTeam) -> None:
+    """Until each agent has some joint episodes, and not all."""
+    while min(complete := [len(made.replay(name).episodes) for name in made.names]) == 0:
+        made.tick()
+    assert max(complete) < EPISODES, complete
+
+
 def parts(made: JointTeam, directory: Path) -> list[tuple[int, list[MemberPart]]]:
     """All joint episodes of the dataset."""
     features = made.sessions["agent-0"].components.team_features
@@ -116,9 +123,7 @@ def test_a_run_that_is_resumed_in_the_middle_of_the_exchange_goes_on(directory: 
     """It repeats bit for bit, and no episode is lost or taken twice."""
     with team(directory, loss=0.2) as first, team(directory, loss=0.2) as second:
         for made, folder in ((first, tmp_path / "a"), (second, tmp_path / "b")):
-            made.tick(2)
-            complete = [len(made.replay(name).episodes) for name in made.names]
-            assert max(complete) > 0 and min(complete) < EPISODES, complete
+            into_the_exchange(made)
             made.checkpoint(folder)
         with first.restored(tmp_path / "a") as third:
             for made in (first, second, third):
@@ -136,7 +141,7 @@ def test_a_run_that_is_resumed_in_the_middle_of_the_exchange_goes_on(directory: 
 
 def test_after_the_patience_agents_learn_without_a_dead_member(directory: Path, tmp_path: Path) -> None:
     with team(directory, loss=0.2, exchange={"joint_experience": {"deadline": "1s"}}) as made:
-        made.tick(2)
+        into_the_exchange(made)
         made.kill("agent-2")
         ticks = until_learning(made)
         assert ticks == pytest.approx(PATIENCE / TICK, abs=3)
