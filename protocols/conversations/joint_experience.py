@@ -37,7 +37,8 @@ class MemberSteps(Message):
 
 
 class MemberStepsAck(Message):
-    """Receiver -> sender: `episode[n] i8`, of which all pieces are there. Of stored episodes: this one and all before it are complete."""
+    """Receiver -> sender: `episode[n] i8`, of which all pieces are there, and with stored episodes `complete[1] i8`, the number of those
+    of which the steps of all members are there."""
 
 
 class PolicySnapshot(Message):

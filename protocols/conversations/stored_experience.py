@@ -1,20 +1,22 @@
 """Joint experience from stored episodes: the members of a team have their parts of the same episodes, and each sends its own to all others.
 
-Episodes are exchanged in one order, that of the list which all members have. To each other member an agent offers the episodes that this
-member does not have yet, at most `WINDOW` steps together (at least one episode), and repeats them until they are acknowledged. An
-acknowledgement of an episode means that it and all before it are complete at its sender: all parts are there. A member that is dead, or
-that comes back with less than it had, holds up the others; nothing is dropped, since the episodes are stored.
+Episodes are exchanged in one order, that of the list which all members have. An episode is complete at a member when the parts of all are
+there, and so are all episodes before it. To each other member an agent offers the episodes that are not complete there, at most `WINDOW`
+steps together (at least one episode). An acknowledgement lists parts that have arrived, and states how many episodes are complete; parts
+are repeated until they are listed, and the first one that is not complete until it is. A member that is dead, or that comes back with less
+than it had, holds up the others; nothing is dropped, since the episodes are stored.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
 
-from protocols.conversations.conversation import Array, episodes
+from protocols.conversations.conversation import Array, episodes, frame, require
 from protocols.conversations.episode_exchange import EpisodeExchanged
 from protocols.conversations.joint_experience import EpisodeSteps, JointExperience, MemberStepsAck
 from protocols.conversations.retries import RetryAttempt
@@ -23,6 +25,22 @@ from protocols.wire.messages import Message
 
 WINDOW = 2048
 """most steps on their way to a member"""
+
+
+@dataclass
+class OfferedEpisodes:
+    """What a member that is alive has of the own parts, as far as it has acknowledged it."""
+
+    complete: int = 0
+    """number of episodes that are complete there"""
+    sent: dict[int, RetryAttempt] = field(default_factory=dict)
+    """by the place of the episode, behind those"""
+    arrived: set[int] = field(default_factory=set)
+    """places among `sent`"""
+
+    def repeated(self) -> Iterator[tuple[int, RetryAttempt]]:
+        """What is sent again when it is due."""
+        return ((place, attempt) for place, attempt in self.sent.items() if place == self.complete or place not in self.arrived)
 
 
 class StoredExperience(JointExperience):
@@ -43,17 +61,15 @@ class StoredExperience(JointExperience):
         self._places = {steps.episode: place for place, steps in enumerate(own)}
         self._parts: defaultdict[int, dict[str, EpisodeSteps]] = defaultdict(dict)
         """of the other members in episodes that are not complete, by the place of the episode"""
-        self._theirs: dict[str, int] = {}
-        """number of episodes that are complete at each member that is alive, as far as it has acknowledged them"""
-        self._offered: dict[str, dict[int, RetryAttempt]] = {}
-        """by member and place of the episode, behind those"""
+        self._offers: dict[str, OfferedEpisodes] = {}
+        """to the members that are alive"""
         self._count_complete()
 
     # --- receiving ------------------------------------------------------------------------------------------------------------------
 
     def _receive_steps(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if isinstance(message, MemberStepsAck):
-            self._take_acknowledgement(src, max((self._places.get(one, -1) for one in episodes(arrays).tolist()), default=-1) + 1, now)
+            self._receive_acknowledgement(src, arrays, now)
             return
         for steps in self._unpack(src, arrays):
             self._take_part(src, steps)
@@ -63,13 +79,15 @@ class StoredExperience(JointExperience):
         place = self._places.get(steps.episode)
         if place is None:
             self.counters["unknown_episode"] += 1
-        elif place < self.complete or src in self._parts[place]:
-            self.counters["duplicate"] += 1
-            self._acknowledge_complete(src)
-        elif place >= self.complete + WINDOW:
+            return
+        if place >= self.complete + WINDOW:
             self.counters["early_overflow"] += 1
+            return
+        if place < self.complete or src in self._parts[place]:
+            self.counters["duplicate"] += 1
         else:
             self._parts[place][src] = steps
+        self._acknowledge(src, steps.episode, self._own[place])
 
     def _count_complete(self) -> None:
         before = self.complete
@@ -78,36 +96,53 @@ class StoredExperience(JointExperience):
             self._events.append(EpisodeExchanged(own.episode, own, self._parts.pop(self.complete)))
             self.complete += 1
         if self.complete > before:
-            for peer in self._theirs:
-                self._acknowledge_complete(peer)
+            for peer in self._offers:
+                self._state_complete(peer)
 
-    def _acknowledge_complete(self, peer: str) -> None:
+    def _state_complete(self, peer: str) -> None:
         if self.complete:
             last = self._own[self.complete - 1]
-            self._acknowledgements[peer] = {last.episode: last}
+            self._acknowledge(peer, last.episode, last)
 
-    def _take_acknowledgement(self, src: str, complete: int, now: float) -> None:
-        if complete <= self._theirs.get(src, len(self._own)):
+    def _pack_acknowledgements(self, payloads: Mapping[int, EpisodeSteps]) -> dict[str, Array]:
+        return super()._pack_acknowledgements(payloads) | {"complete": np.array([self.complete], np.int64)}
+
+    def _receive_acknowledgement(self, src: str, arrays: Mapping[str, Array], now: float) -> None:
+        numbers, complete = episodes(arrays).tolist(), frame(arrays, "complete", "i8", (1,))
+        require((complete >= 0) & (complete <= len(self._own)), "more complete episodes than there are")
+        if (offered := self._offers.get(src)) is None:
             self.counters["stray_acknowledgement"] += 1
             return
-        self._theirs[src], offered, waiting = complete, self._offered[src], self._waiting.get(src, {})
-        for place in [one for one in offered if one < complete]:
-            self._timers[src].answered(offered.pop(place), now)
-            waiting.pop(self._own[place].episode, None)
-        self._offer(src, now)
+        for place in (self._places[number] for number in numbers if number in self._places):
+            self._arrived(src, offered, place, now)
+        if int(complete[0]) > offered.complete:
+            offered.complete = int(complete[0])
+            for place in [place for place in offered.sent if place < offered.complete]:
+                self._arrived(src, offered, place, now)
+                offered.arrived.remove(place)
+                del offered.sent[place]
+            if offered.complete in offered.sent:
+                offered.sent[offered.complete] = self._timers[src].start(now)
+            self._offer(src, now)
+
+    def _arrived(self, peer: str, offered: OfferedEpisodes, place: int, now: float) -> None:
+        if place in offered.sent and place not in offered.arrived:
+            self._timers[peer].answered(offered.sent[place], now)
+            offered.arrived.add(place)
+            self._waiting.get(peer, {}).pop(self._own[place].episode, None)
 
     # --- sending --------------------------------------------------------------------------------------------------------------------
 
     def _offer(self, peer: str, now: float) -> None:
         """Send what fits into the window; before the first acknowledgement, which states how much `peer` has, one episode."""
-        theirs, offered = self._theirs[peer], self._offered[peer]
-        room = WINDOW if theirs else 1
-        for place in range(theirs, len(self._own)):
+        offered = self._offers[peer]
+        room = WINDOW if offered.complete else 1
+        for place in range(offered.complete, len(self._own)):
             room -= self._own[place].steps
-            if room < 0 and place > theirs:
+            if room < 0 and place > offered.complete:
                 return
-            if place not in offered:
-                offered[place] = self._timers[peer].start(now)
+            if place not in offered.sent:
+                offered.sent[place] = self._timers[peer].start(now)
                 self._send_episode(peer, place)
 
     def _send_episode(self, peer: str, place: int) -> None:
@@ -130,21 +165,20 @@ class StoredExperience(JointExperience):
         return min([super().wake(), *(attempt.due for _, _, attempt in self._repeated())])
 
     def _repeated(self) -> Iterator[tuple[str, int, RetryAttempt]]:
-        """What is repeated: while a member is dead nothing is, since nothing becomes complete."""
-        if len(self._theirs) == len(self._members):
-            for peer, offered in self._offered.items():
-                yield from ((peer, place, attempt) for place, attempt in offered.items())
+        """While a member is dead nothing is repeated, since nothing becomes complete."""
+        if len(self._offers) == len(self._members):
+            for peer, offered in self._offers.items():
+                yield from ((peer, place, attempt) for place, attempt in offered.repeated())
 
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
         """State to `peer` what is complete here, and offer it the episodes from the first one on until it states the same."""
         super().peer_alive(peer, incarnation, now)
         if peer in self._members:
-            self._theirs[peer], self._offered[peer] = 0, {}
-            self._acknowledge_complete(peer)
+            self._offers[peer] = OfferedEpisodes()
+            self._state_complete(peer)
             self._offer(peer, now)
 
     def peer_dead(self, peer: str, now: float) -> None:
         """Offer nothing to `peer`. What it has sent is kept."""
         super().peer_dead(peer, now)
-        self._theirs.pop(peer, None)
-        self._offered.pop(peer, None)
+        self._offers.pop(peer, None)

@@ -60,42 +60,81 @@ def test_any_network(seed: int) -> None:
             assert all(equal(one, steps(src, event.episode, lengths[src, event.episode])) for src, one in event.others.items())
 
 
+def acknowledge(machine: StoredExperience, src: str, complete: int, *places: int, now: float = 0.1) -> None:
+    arrays = {"episode": np.array([NUMBERS[place] for place in places], np.int64), "complete": np.array([complete])}
+    machine.receive(src, MemberStepsAck(), arrays, now)
+
+
+def offered(machine: StoredExperience) -> list[int]:
+    """Places of the episodes that it sends now."""
+    sends = [send for send in machine.outgoing() if isinstance(send.message, MemberSteps)]
+    return sorted({NUMBERS.index(number) for send in sends for number in numbers_in(send)})
+
+
 def test_no_more_is_on_its_way_than_the_window() -> None:
     machine = member("a", stored("a", 500))
     machine.peer_alive("b", 1, 0.0)
-    assert [numbers_in(send) for send in machine.outgoing()] == [NUMBERS[:1]], "one, until b states how many episodes it has"
-    machine.receive("b", MemberStepsAck(), {"episode": np.array(NUMBERS[9:10])}, 0.1)
-    assert [numbers_in(send) for send in machine.outgoing()] == [[number] for number in NUMBERS[10 : 10 + WINDOW // 500]]
-    machine.receive("b", MemberStepsAck(), {"episode": np.array(NUMBERS[9:10])}, 0.1)
-    assert not machine.outgoing() and machine.counters["stray_acknowledgement"] == 1
-    machine.receive("b", MemberStepsAck(), {"episode": np.array(NUMBERS[10:11])}, 0.2)
-    assert [numbers_in(send) for send in machine.outgoing()] == [[NUMBERS[10 + WINDOW // 500]]]
+    assert offered(machine) == [0], "one, until b states how many episodes it has"
+    acknowledge(machine, "b", 10)
+    assert offered(machine) == [10, 11, 12, 13]
+    acknowledge(machine, "b", 10, 10, 11)
+    acknowledge(machine, "b", 9)
+    assert not machine.outgoing(), "parts that have arrived make no room before they are complete"
+    acknowledge(machine, "b", 11)
+    assert offered(machine) == [14]
+    acknowledge(machine, "b", 31)
+    assert machine.counters == {"bad.E_FRAME": 1}
     machine.peer_dead("b", 0.3)
     assert machine.wake() == np.inf and not machine.outgoing()
+    acknowledge(machine, "b", 15)
+    assert machine.counters["stray_acknowledgement"] == 1
+
+
+def test_only_what_has_not_arrived_is_repeated_and_the_first_that_is_not_complete() -> None:
+    machine = member("a", stored("a", 500))
+    for peer in "bc":
+        machine.peer_alive(peer, 1, 0.0)
+        acknowledge(machine, peer, 1)
+    machine.outgoing()
+    acknowledge(machine, "c", 30)
+    acknowledge(machine, "b", 1, 1, 2, 4)
+    machine.tick(10.0)
+    assert offered(machine) == [1, 3]
+    acknowledge(machine, "b", 4, 3, now=10.1)
+    assert offered(machine) == [5, 6, 7]
+    acknowledge(machine, "b", 4, 5, 6, 7, now=10.2)
+    machine.tick(20.0)
+    assert offered(machine) == [4], "so that b states again what is complete"
+    machine.peer_dead("c", 21.0)
+    machine.tick(30.0)
+    assert not machine.outgoing() and machine.wake() == np.inf, "nothing becomes complete without c"
 
 
 def test_episodes_longer_than_the_window_go_one_by_one() -> None:
-    long = [steps("a", number, WINDOW + 100) for number in NUMBERS[:3]]
-    machine = member("a", long)
+    machine = member("a", [steps("a", number, WINDOW + 100) for number in NUMBERS[:3]])
     machine.peer_alive("b", 1, 0.0)
     machine.outgoing()
-    machine.receive("b", MemberStepsAck(), {"episode": np.array(NUMBERS[:1])}, 0.1)
-    assert {number for send in machine.outgoing() for number in numbers_in(send)} == {NUMBERS[1]}
+    acknowledge(machine, "b", 1)
+    assert offered(machine) == [1]
 
 
-def test_events_come_in_order_and_an_acknowledgement_is_of_all_before() -> None:
+def test_events_come_in_order_and_acknowledgements_state_how_many_are_complete() -> None:
     machine = member("a", stored("a"))
     machine.peer_alive("b", 1, 0.0)
     machine.peer_alive("c", 1, 0.0)
     machine.outgoing()
+
+    def said() -> dict[str, tuple[list[int], int]]:
+        return {send.dst: (numbers_in(send), int(send.arrays["complete"][0])) for send in machine.outgoing()}
+
     part(machine, "b", *stored("b")[:5])
     part(machine, "c", *stored("c")[1:4])
-    assert not machine.events() and not machine.outgoing()
+    assert not machine.events() and said() == {"b": (NUMBERS[:5], 0), "c": (NUMBERS[1:4], 0)}
     part(machine, "c", stored("c")[0])
     assert [event.episode for event in machine.events()] == NUMBERS[:4]
-    assert [(send.dst, numbers_in(send)) for send in machine.outgoing()] == [("b", NUMBERS[3:4]), ("c", NUMBERS[3:4])]
+    assert said() == {"b": ([NUMBERS[3]], 4), "c": ([NUMBERS[0], NUMBERS[3]], 4)}
     part(machine, "b", stored("b")[0])
-    assert [(send.dst, numbers_in(send)) for send in machine.outgoing()] == [("b", NUMBERS[3:4])], "the acknowledgement was lost"
+    assert said() == {"b": ([NUMBERS[0]], 4)}, "the acknowledgement was lost"
     part(machine, "b", replace(stored("b")[0], episode=NUMBERS[0] + 1))
     assert machine.counters == {"duplicate": 1, "unknown_episode": 1} and not machine.outgoing()
 
