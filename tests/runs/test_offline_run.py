@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from agent_node.session import checkpoints
+from protocols.datasets.dataset_reader import Dataset
 from tests.runs.system import metrics, orchestrate, results
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -58,6 +60,30 @@ def test_online_training_begins_with_what_was_learnt(runs: Path) -> None:
         )
         learner = [name for name in before if name.startswith("learner/")]
         assert {"learner/online", "learner/target"} <= set(learner) and all(torch.equal(before[name], after[name]) for name in learner)
+
+
+def test_a_team_learns_from_joint_episodes_although_messages_are_lost(runs: Path) -> None:
+    """With a fifth of all messages lost every agent has all joint episodes in the same order, makes all updates, and the run repeats."""
+    lossy = 'faults={seed: 3, links: [{id: wan, from: "agent-*", to: "agent-*", loss: 0.2}]}'
+    team = (*LOGICAL, "agents.learner={kind: qmix, mixing_width: 4, mixer_hidden: [8]}", "until.steps=100")
+    for name in ("joint", "repeated"):
+        done = orchestrate(runs, "up", "offline/spread_gum", *team, lossy, "--name", name, "--plain", timeout=150)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert results(runs / "joint") == results(runs / "repeated")
+    assert json.loads((runs / "joint" / "summary.json").read_text())["steps"] == 100
+    memories = []
+    for agent in ("agent-0", "agent-1", "agent-2"):
+        assert metrics(runs / "joint", agent, "updates")[-1] == 100
+        assert [metrics(runs / "joint", agent, f"joint.{name}")[-1] for name in ("complete", "incomplete")] == [60, 0]
+        memories.append(checkpoints.read(max((runs / "joint" / "nodes" / agent / "checkpoints").glob("*.json"))).tensors)
+    assert metrics(runs / "joint", "agent-0", "joint.retry.steps")[-1] > 0
+    columns = [name for name in memories[0] if name.startswith("joint_replay/")]
+    assert all(torch.equal(memories[0][name], other[name]) for other in memories[1:] for name in columns)
+    shards = list(Dataset(runs.parent / "data").joined())
+    assert memories[0]["joint_replay/episodes"][:, 2].tolist() == [parts["agent-0"].number for parts in shards]
+    for member, agent in enumerate(("agent-0", "agent-1", "agent-2")):
+        stored = torch.from_numpy(np.concatenate([parts[agent].observation for parts in shards]))
+        assert torch.equal(memories[0][f"joint_replay/observation.{member}"], stored)
 
 
 def test_a_changed_dataset_is_refused_before_the_start(runs: Path) -> None:
