@@ -66,9 +66,9 @@ EXPERIMENTS = (
             Method("bonus", "far", 3000),
             Method("hallucination", "far", 3000, (HALLUCINATION,)),
             Method("Thompson sampling", "far", 3000, ("agents.optimism={kind: thompson}",)),
-            Method("bonus, everybody alone", "far", 3000, (ALONE,)),
+            Method("bonus, no sharing", "far", 3000, (ALONE,)),
             Method("bonus and plans", "far", 3000, ("exchange.plans={}",)),
-            Method("hallucination, everybody alone", "far", 3000, (HALLUCINATION, ALONE)),
+            Method("hallucination, no sharing", "far", 3000, (HALLUCINATION, ALONE)),
         ),
         (COLUMNS,),
         EVALUATION,
@@ -80,7 +80,7 @@ COLOURS = {
     "SAC, own reward, 4 updates, shared buffer": "#1a7a4c",
     "ODMAR, imagines from own states only": "#5fb0d0", "ODMAR, positions without waves": "#c49a6c",
     "no optimism": "#555555", "bonus": "#d1372c", "hallucination": "#1f6fb4", "Thompson sampling": "#1a7a4c",
-    "bonus, everybody alone": "#e6830b", "bonus and plans": "#8c6bb1", "hallucination, everybody alone": "#5fb0d0",
+    "bonus, no sharing": "#e6830b", "bonus and plans": "#8c6bb1", "hallucination, no sharing": "#5fb0d0",
 }  # fmt: skip
 PANELS = (
     Panel("reference", EVALUATION, "reference layout", "return, evaluation"),

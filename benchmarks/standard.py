@@ -18,9 +18,9 @@ from study_plot import Panel, draw
 from study_report import Curve, Key, Report
 
 DOCUMENT = REPOSITORY / "docs" / "results" / "standard.md"
-RETURN, FINAL, LATE, SOLVED = "eval.own.return", "final return", "late returns", "steps to target"
+RETURN, UNTRAINED, FINAL, LATE, SOLVED = "eval.own.return", "untrained", "final return", "late returns", "steps to target"
 TARGETS = {"cartpole": 475.0, "acrobot": -100.0, "lunarlander": 200.0, "pendulum": -200.0, "doorkey": 0.9}
-AGENTS = {"simple_spread": 3, "simple_spread_benchmarl": 3, "speaker_listener": 2}
+AGENTS = {"simple_spread": 3, "simple_spread_benchmarl": 3, "simple_tag": 3, "speaker_listener": 2}
 """agents of a task with several: returns are per agent"""
 
 
@@ -45,14 +45,20 @@ def peer(name: str, steps: int, library: str, algorithm: str, task: str) -> Meth
     return Method(name, "", steps, peer=("benchmarks/standard_peers.py", library, algorithm, task))
 
 
-def task(name: str, *methods: Method, form: str = ",.0f", seeds: tuple[int, ...] = (0, 1, 2, 3, 4), apart: bool = False) -> Experiment:
-    """The rows of a task; `apart`: made only where it is named."""
+def task(
+    name: str, *methods: Method, form: str = ",.0f", seeds: tuple[int, ...] = (0, 1, 2, 3, 4), apart: bool = False, untrained: bool = False
+) -> Experiment:
+    """The rows of a task; `apart`: made only where it is named; `untrained`: with a column of the evaluation before training."""
     columns = {"final return": (FINAL, form), "mean of the last five evaluations": (LATE, form)}
+    if untrained:
+        columns = {"untrained": (UNTRAINED, form)} | columns
     if name in TARGETS:
         columns |= {f"steps to {TARGETS[name]:g}": (SOLVED, ",.0f")}
     return Experiment(name, methods, (columns,), FINAL, seeds, apart)
 
 
+TAG = "environment={id: particles:simple_tag, options: {prey: scripted}}"
+"""three predators and a prey that flees by a rule: against a prey that learns too, returns show no progress"""
 DQN = ("agents.learner.kind=double_dqn",)
 PRIORITISED = "agents.learner.prioritized_replay={}"
 DEFAULT, ZOO, PLAIN = "default", "SB3 {}, RL Zoo", "SB3 {}, its defaults"
@@ -72,6 +78,7 @@ EXPERIMENTS = (
         ours("double DQN, prioritised replay", "cartpole", 25_000, *DQN, PRIORITISED),
         ours("discrete SAC", "cartpole", 25_000, "agents.learner.kind=discrete_sac"),
         ours("IMPALA", "cartpole", 25_000, "agents.learner.kind=impala", "agents.learner.evaluation=mode"),
+        seeds=(0, 1, 2),
     ),
     task(
         "cartpole_masked",
@@ -102,6 +109,7 @@ EXPERIMENTS = (
         spread("PPO, discount 0.99", "simple_spread", "agents.learner.discount=0.99"),
         spread("PPO, centralised critic", "simple_spread_mappo"),
         spread("PPO, entity sets", "simple_spread_entities"),
+        spread("PPO, continuous forces", "simple_spread", "environment.options.actions=continuous"),
         peer("plain independent PPO, CleanRL's settings", 400_000, "ippo", "cleanrl", "simple_spread"),
         peer("plain independent PPO, our settings", 400_000, "ippo", "ours", "simple_spread"),
         peer("the same, limits of time as ends", 400_000, "ippo", "ours-ends", "simple_spread"),
@@ -119,6 +127,15 @@ EXPERIMENTS = (
         ppo(f"PPO ({DEFAULT})", "speaker_listener", 400_000),
         ours("MADDPG", "speaker_listener_maddpg", 100_000),
         form=".1f",
+        untrained=True,
+    ),
+    task(
+        "simple_tag",
+        ppo(f"PPO ({DEFAULT})", "simple_tag", 400_000, TAG, "agents.count=3"),
+        ppo("PPO, continuous forces", "simple_tag", 400_000, TAG, "agents.count=3", "environment.options.actions=continuous"),
+        ours("MADDPG", "simple_tag_maddpg", 100_000, TAG, "agents.count=3"),
+        form=".1f",
+        untrained=True,
     ),
     task(
         "lunarlander",
@@ -136,7 +153,7 @@ COLOURS = {
     "plain independent PPO, our settings": "#5fb0d0", "the same, limits of time as ends": "#999999",
     "BenchMARL IPPO": "#555555", "TD3": "#2e8b57", "MADDPG": "#2e8b57", "PPO, recurrent": "#d1372c", "PPO": "#1f6fb4",
     "double DQN, 3-step returns": "#d1372c", "double DQN, dueling": "#e6830b", "double DQN, prioritised replay": "#1f6fb4",
-    "discrete SAC": "#2e8b57", "IMPALA": "#555555",
+    "discrete SAC": "#2e8b57", "PPO, continuous forces": "#e6830b", "IMPALA": "#555555",
 }  # fmt: skip
 PANELS = tuple(Panel(experiment.name, RETURN, experiment.name, "return, evaluation") for experiment in EXPERIMENTS)
 
@@ -150,7 +167,7 @@ def derive(key: Key, curves: dict[str, Curve]) -> dict[str, Curve]:
     reached = [(steps, float(steps)) for steps, value in curve if target is not None and value >= target]
     last_five = [value for _, value in curve[-5:]]
     late = [(last, sum(last_five) / len(last_five))] if last_five else []
-    return {RETURN: curve, FINAL: curve[-1:], LATE: late, SOLVED: reached[:1]}
+    return {RETURN: curve, UNTRAINED: curve[:1], FINAL: curve[-1:], LATE: late, SOLVED: reached[:1]}
 
 
 def picture(metrics: dict[Key, dict[str, Curve]]) -> None:

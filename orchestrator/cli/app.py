@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -150,6 +151,7 @@ def _program(arguments: Sequence[str]) -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code (`protocols.runtime.errors.ExitCode`)."""
+    _open_standard_streams()
     arguments = hoist(sys.argv[1:] if arguments is None else arguments)
     code = int(ExitCode.CRASH)
     try:
@@ -168,12 +170,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = int(ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of the output has ended, as `head` does: not an error
         code = int(ExitCode.OK)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            _print_traceback()
+        else:
+            where = error.filename or "standard output or a file"
+            print_error(f"cannot write {where}: {error.strerror}; make room, or write elsewhere (--runs-dir DIRECTORY)")
+            code = int(ExitCode.RESOURCES)
     except Exception:
-        import traceback
-
-        traceback.print_exc()
+        _print_traceback()
     _flush()
     sys.exit(code)
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+def _open_standard_streams() -> None:
+    """Connect closed standard streams (`>&-`) to the null device. Otherwise the next socket or file would get the number 1, and output of
+    this process and its children would go there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 def _flush() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,15 @@ def test_a_run_that_is_being_made_is_left_alone(tmp_path: Path, monkeypatch: pyt
     finally:
         lock.release()
     assert directory.is_dir()
+
+
+@pytest.mark.parametrize("name", ["amigo", "dec_imsap", "odmar", "pmic", "standard"])
+def test_the_tables_of_a_page_are_those_of_its_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    study = importlib.import_module(name).STUDY
+    page, copy = study.report.document, tmp_path / study.report.document.name
+    copy.write_text(page.read_text())
+    if study.report.file.exists():
+        copy.with_suffix(".csv").write_text(study.report.file.read_text())
+    replace(study, report=replace(study.report, document=copy), draw=lambda metrics: None).document()
+    assert copy.read_text() == page.read_text(), f"python benchmarks/{name}.py --report"
