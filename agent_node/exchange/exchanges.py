@@ -17,6 +17,7 @@ from agent_node.exchange.joint_experience import JointExperience
 from agent_node.exchange.parameter_averaging import ParameterAveraging
 from agent_node.exchange.plan_sharing import PlanSharing
 from agent_node.exchange.statistics_exchange import StatisticsExchange
+from agent_node.exchange.stored_joint_experience import StoredJointExperience
 from agent_node.session.roles import (
     AVERAGING,
     EXPERIENCE,
@@ -72,7 +73,8 @@ def _exchanges(context: SessionContext) -> Iterator[tuple[str, Component]]:
     if settings.experience is not None:
         yield EXPERIENCE.name, ExperienceSharing(settings.experience, features, imported, neighbourhood)
     if settings.joint_experience is not None:
-        yield JOINT_EXPERIENCE.name, JointExperience(settings.joint_experience, context)
+        joint_experience = JointExperience if spec.dataset is None else StoredJointExperience
+        yield JOINT_EXPERIENCE.name, joint_experience(settings.joint_experience, context)
     if neighbourhood.all_neighbours:
         if settings.consensus is not None:
             seed = components.own_seed(Stream.COMPRESSION, components.stream_epoch)

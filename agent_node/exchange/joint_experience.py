@@ -51,17 +51,20 @@ class JointExperience(Component):
         self.memory: JointReplay | JointRollouts = components[JOINT_ROLLOUTS] if replay is None else replay
         self._replay_reward = components.get(REPLAY_REWARD)
         self._features = components.team_features
-        limits = {name: _limits(self._features[name]) for name in others}
-        reward_range = (-inf, inf) if settings.reward_range is None else settings.reward_range
-        self.machine = JointExperienceMachine(limits, context.retries, settings.deadline, context.episodes_remembered, reward_range)
         self.counters: Counter[str] = Counter()
         self._clock, self._progress = context.clock, context.progress
+        self._reward_range = (-inf, inf) if settings.reward_range is None else settings.reward_range
         self._mine: dict[int, Episode] = {}
         """own episodes whose exchange is not over"""
+        self.machine = self._make_machine({name: _limits(self._features[name]) for name in others}, context)
         self._sent = NEVER
         """updates at which the newest own snapshot was made"""
         self._loaded = dict.fromkeys(others, NEVER)
         """own updates at which the snapshot of each member arrived"""
+
+    def _make_machine(self, limits: Mapping[str, SegmentLimits], context: SessionContext) -> JointExperienceMachine:
+        deadline, remembered = self._settings.deadline, context.episodes_remembered
+        return JointExperienceMachine(limits, context.retries, deadline, remembered, self._reward_range)
 
     def joined(self, context: SessionContext) -> None:
         """Exchange steps and snapshots with all members."""
@@ -80,16 +83,19 @@ class JointExperience(Component):
         them."""
         if episode.evaluation:
             return
-        (least, greatest), rewards = self.machine.reward_range, episode.reward
-        if rewards.min() < least or rewards.max() > greatest:
-            text = f"{self._own} got rewards from {rewards.min():g} to {rewards.max():g}, outside of [{least:g}, {greatest:g}]"
-            raise ConfigurationError(f"exchange.joint_experience.reward_range: {text}; widen it, or write null")
+        steps = self._own_steps(episode)
         if episode.peer_lost:
             self.counters["peer_lost"] += 1
             return
         self._mine[episode.number] = episode
-        steps = EpisodeSteps(episode.number, episode.observation, episode.action, episode.reward, episode.terminated)
         self.machine.finished(steps, self._others, self._clock.now())
+
+    def _own_steps(self, episode: Episode) -> EpisodeSteps:
+        (least, greatest), rewards = self._reward_range, episode.reward
+        if rewards.min() < least or rewards.max() > greatest:
+            text = f"{self._own} got rewards from {rewards.min():g} to {rewards.max():g}, outside of [{least:g}, {greatest:g}]"
+            raise ConfigurationError(f"exchange.joint_experience.reward_range: {text}; widen it, or write null")
+        return EpisodeSteps(episode.number, episode.observation, episode.action, rewards, episode.terminated)
 
     def tick(self, now: float) -> None:
         """Add the joint episodes that are complete, in the order of their numbers; load the snapshots that have arrived, send the own one

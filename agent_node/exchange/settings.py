@@ -140,11 +140,12 @@ class ExperienceSettings(Settings):
 
 
 class JointExperienceSettings(Settings):
-    """Own training episodes, sent in full to all other agents, for learners of the steps of all agents at the same moments (centralised
-    critics); and snapshots of their policies."""
+    """Own training episodes, or those of the own shard of a dataset, sent in full to all other agents, for learners of the steps of all
+    agents at the same moments (centralised critics); and snapshots of their policies."""
 
     deadline: Annotated[Duration, Field(gt=0)] = 5.0
-    """how long an episode waits for the steps of all agents; it is dropped then, and at once where one of them is dead"""
+    """how long an episode waits for the steps of all agents; it is dropped then, and at once where one of them is dead. With a dataset:
+    learning begins without the episodes that are missing, where for four times as long none has become complete"""
     snapshot_every: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     """updates of the learner after which its policy is sent to the other agents again"""
     max_policy_age: Annotated[int, Field(ge=1, le=100_000_000)] = 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,32 @@ from protocols.runtime.errors import ResourceError
 
 if TYPE_CHECKING:
     from agent_node.session.session_context import SessionContext
+
+
+def open_dataset(directory: Path, agent: str, features: Features) -> Dataset:
+    """The dataset; `ResourceError` where the agent's shard is missing or of another layout than that of `features`."""
+    dataset = Dataset(directory)
+    if text := layout_difference(dataset.manifest.shard(agent).layout, features.layout):
+        raise ResourceError(f"{directory}: shards.{agent}.layout.{text}; use the environment of the dataset")
+    return dataset
+
+
+def shard_episodes(dataset: Dataset, agent: str, features: Features) -> Iterator[Episode]:
+    """All episodes of the agent's shard. `DatasetError` where it is damaged."""
+    for found in dataset.episodes(agent):
+        yield Episode(found.number, features.flatten(found.observation), found.action, found.reward, found.terminated)
+
+
+def encode_digest(digest: str) -> Array:
+    """The digest of a dataset in a checkpoint."""
+    return np.frombuffer(digest.encode(), np.uint8)
+
+
+def check_digest(directory: Path, digest: str, stored: Array) -> None:
+    """`ResourceError` where the dataset in `directory` has another `digest` than that in a checkpoint."""
+    if stored.tobytes().decode() != digest:
+        text = "it is not the dataset with which the run began (its digest differs)"
+        raise ResourceError(f"{directory}: {text}; restore that dataset, or start another run")
 
 
 class DatasetReplay(ReplayBuffer):
@@ -50,15 +76,11 @@ class DatasetReplay(ReplayBuffer):
 
     def joined(self, context: SessionContext) -> None:
         """Read the shard. `DatasetError` where it is damaged or of another layout."""
-        dataset = Dataset(self._directory)
-        shard = dataset.manifest.shard(context.name)
-        if text := layout_difference(shard.layout, self.features.layout):
-            raise ResourceError(f"{self._directory}: shards.{context.name}.layout.{text}; use the environment of the dataset")
-        self._digest = dataset.manifest.digest
+        dataset = open_dataset(self._directory, context.name, self.features)
+        shard, self._digest = dataset.manifest.shard(context.name), dataset.manifest.digest
         self._allocate(shard.steps + shard.episodes)
-        for found in dataset.episodes(context.name):
-            observation = self.features.flatten(found.observation)
-            self.add(Episode(found.number, observation, found.action, found.reward, found.terminated))
+        for episode in shard_episodes(dataset, context.name, self.features):
+            self.add(episode)
         self._restore()
 
     def episode_ended(self, episode: Episode) -> None:
@@ -66,7 +88,7 @@ class DatasetReplay(ReplayBuffer):
 
     def state_dict(self) -> State:
         """The digest of the dataset, and the priorities."""
-        state: dict[str, Array] = {"digest": np.frombuffer(self._digest.encode(), np.uint8)}
+        state: dict[str, Array] = {"digest": encode_digest(self._digest)}
         if self._tree is not None:
             state |= {"priorities": self._tree.weights(np.arange(self.rows)), "greatest_priority": np.array([self._greatest_priority])}
         return tensors({name: array.copy() for name, array in state.items()})
@@ -79,9 +101,7 @@ class DatasetReplay(ReplayBuffer):
         if not self._restored:
             return
         found, self._restored = arrays(self._restored), {}
-        if found["digest"].tobytes().decode() != self._digest:
-            text = "it is not the dataset with which the run began (its digest differs)"
-            raise ResourceError(f"{self._directory}: {text}; restore that dataset, or start another run")
+        check_digest(self._directory, self._digest, found["digest"])
         if self._tree is not None:
             self._tree.update(np.arange(self.rows), found["priorities"])
             self._greatest_priority = float(found["greatest_priority"][0])

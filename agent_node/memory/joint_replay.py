@@ -18,6 +18,8 @@ from agent_node.contracts import Array, Batch, Component, JointSteps, Metrics, P
 from protocols.runtime.errors import ConfigurationError
 
 OF_ALL = ("reward", "terminated", "active")
+FIRST_ROWS = 4096
+"""of a replay that grows"""
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,13 @@ def own_batch(joint: JointSteps, own: int, weight: torch.Tensor, extras: dict[st
 
 
 class JointReplay(Component):
-    """The newest joint episodes, whole, in a ring of `rows` joint steps; an episode of L steps takes L + 1 of them. `specs`: of all
-    members, in the order of their names; `own`: the place of the agent itself."""
+    """The newest joint episodes, whole, in a ring of `rows` joint steps; an episode of L steps takes L + 1 of them. With None the replay
+    grows, and keeps all. `specs`: of all members, in the order of their names; `own`: the place of the agent itself."""
 
-    def __init__(self, rows: int, specs: Sequence[PolicySpec], own: int) -> None:
-        self.rows, self.own = rows, own
+    def __init__(self, rows: int | None, specs: Sequence[PolicySpec], own: int) -> None:
+        self._grows = rows is None
+        self.rows, self.own = rows or FIRST_ROWS, own
+        rows = self.rows
         members = len(specs)
         self._columns: dict[str, Array] = {name: np.zeros((rows, members), np.float32) for name in OF_ALL}
         for member, spec in enumerate(specs):
@@ -121,6 +125,8 @@ class JointReplay(Component):
         """Remember the joint episode of that number; returns it. `ConfigurationError` if it does not fit into the ring."""
         joint = joint_steps(parts)
         length = len(joint.reward)
+        if self._grows:
+            self._make_room(self._cursor + length + 1)
         if length + 1 > self.rows:
             raise ConfigurationError(
                 f"a joint episode of {length} steps does not fit into agents.buffer.transitions = {self.rows}; raise it"
@@ -145,6 +151,15 @@ class JointReplay(Component):
         self._count += length
         self._cursor, self._top = end, max(self._top, end)
         return joint
+
+    def _make_room(self, rows: int) -> None:
+        """Grow to at least so many rows."""
+        if rows <= self.rows:
+            return
+        more = max(rows, 2 * self.rows) - self.rows
+        self._columns = {name: np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]) for name, old in self._columns.items()}
+        self._step = np.concatenate([self._step, np.zeros(more, bool)])
+        self.rows += more
 
     def _evict(self, start: int, end: int) -> None:
         """Drop the episodes that overlap rows `start` to `end`."""
@@ -199,6 +214,8 @@ class JointReplay(Component):
             if name not in found:
                 raise ValueError(f"joint replay: {name} is missing in the state")
         top = len(found["reward"])
+        if self._grows:
+            self._make_room(top)
         for name, mine in self._columns.items():
             if top > self.rows or len(found[name]) != top or found[name].shape[1:] != mine.shape[1:] or found[name].dtype != mine.dtype:
                 raise ValueError(f"joint replay: {name} of the checkpoint is {found[name].dtype}{list(found[name].shape)}, "

@@ -207,15 +207,15 @@ class AgentNode:
         elif message.phase != "checkpoint":
             self.stepping.act(now)
             self._send_action()
-        # The environment server counts the updates from a dataset by the answers, and a checkpoint's tick has none.
-        counted = message.phase != "checkpoint" or self.agent_spec.dataset is None
+        # The environment server counts the updates from a dataset by the answers to ticks of training, and a checkpoint's tick has none.
+        counted = message.phase == "training" or self.agent_spec.dataset is None
         session.learn(arrays, episodes, action, train=counted and not over)
         progress = self.control.progress
         progress.ticks, progress.updates, progress.episodes = self.stepping.tick, session.trainer.updates, self.metrics.episodes
 
     def _send_action(self) -> None:
-        tick = self.stepping.tick
-        self._to_environment(Act(tick=tick, rid=f"{self.name}/{tick}"), self._answer)
+        tick, waits = self.stepping.tick, self.session is not None and self.session.waits
+        self._to_environment(Act(tick=tick, rid=f"{self.name}/{tick}", waits=waits), self._answer)
 
     def _reached(self, message: Observation, arrays: Mapping[str, NDArray[Any]]) -> None:
         """The run has come so far: what the fault schedule has for this moment happens, and may stop this agent."""

@@ -210,7 +210,8 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
     capabilities = agent[LEARNER].capabilities
     if agent.team is not None:
         if "replay" in capabilities:
-            yield JOINT_REPLAY, JointReplay(settings.buffer.transitions, agent.team.specs, agent.team.own)
+            rows = settings.buffer.transitions if agent.dataset is None else None
+            yield JOINT_REPLAY, JointReplay(rows, agent.team.specs, agent.team.own)
         else:
             yield JOINT_ROLLOUTS, JointRollouts(cast(RolloutSettings, learner).steps * agent.copies, agent.team.own)
     elif "replay" in capabilities or model is not None:

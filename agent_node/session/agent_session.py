@@ -21,7 +21,7 @@ from agent_node.memory.episode_recording import EpisodeRecording
 from agent_node.session import checkpoints
 from agent_node.session.acting import Actor
 from agent_node.session.agent_components import AgentComponents
-from agent_node.session.roles import AVERAGING, GOAL_NEGOTIATION, RECORDING, STATISTICS
+from agent_node.session.roles import AVERAGING, GOAL_NEGOTIATION, JOINT_EXPERIENCE, RECORDING, STATISTICS
 from agent_node.session.session_context import AgentSpec, SessionContext
 from agent_node.session.training import create_trainer
 from protocols.averaging.averaging_messages import Average, Compressed, Share
@@ -193,6 +193,12 @@ class AgentSession:
             train = False  # an evaluation is played
         if train and not any(component.pauses_learning for component in self.components):
             self.trainer.tick()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the joint episodes of the dataset are not here yet."""
+        joint = self.components.get(JOINT_EXPERIENCE)
+        return joint is not None and joint.pauses_learning
 
     def _count_progress(self) -> None:
         progress = self._context.progress

@@ -288,9 +288,11 @@ class DatasetTrainer(ReplayTrainer):
         self._dataset = dataset
 
     def _due(self) -> int:
-        return self._dataset.updates_per_tick
+        return self._dataset.updates_per_tick if len(self._memory) else 0
 
     def _missing(self) -> str:
+        if not len(self._memory):
+            return "the other agents' steps of no episode of the dataset have arrived (joint.REASON in metrics counts what was refused)"
         return "training ended before the first tick; raise until.steps"
 
 

@@ -25,11 +25,10 @@ from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
 from env_server.serving.actions import AppliedActions, LateActions, checked_action, checked_restart
 from env_server.serving.finite_values import FiniteValues
-from env_server.serving.run_schedule import Phase
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from protocols.conversations.membership.membership_messages import Refuse
 from protocols.conversations.stepping.stepping import ClosedTick, StepServer
-from protocols.conversations.stepping.stepping_messages import Act, Flag, Goals, Join, Joined, Observation, Offer
+from protocols.conversations.stepping.stepping_messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Phase
 from protocols.faults.link_effects.run_links import carry_out
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
 from protocols.faults.node_faults.fault_log import FaultLog
@@ -75,6 +74,11 @@ class EnvironmentServer(ABC):
         space, every = goals.goal_space if goals else None, self.evaluation.every
         self.episode_counters = EpisodeCounters(space, every) if isinstance(every, int) else EpisodeCounters(space, every.steps, True)
         self._updates_per_tick = 0 if dataset is None else int(dataset["updates_per_tick"])
+        self._joint_dataset = dataset is not None and configuration["exchange"]["joint_experience"] is not None
+        self._exchanging = self._joint_dataset
+        """until all agents have the joint episodes of the dataset: updates are not counted, and no agent makes any"""
+        self._waiting: set[str] = set()
+        """agents that have not, by their actions of the open tick"""
         self._party = goals.episode_members if goals else 0
         self.stepping = StepServer(self.agents, self.settings.deadline)
         self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
@@ -173,6 +177,7 @@ class EnvironmentServer(ABC):
 
         Agents identify episodes by number: numbers of an earlier interval must not be used again."""
         start, part = self._start, self._part
+        self._exchanging = self._joint_dataset
         self._last = self.environment.reset(integer(start.seed, start.node, Stream.ENVIRONMENT), part * EPISODES)
         self._finite_values = FiniteValues(self.layouts, self.settings.copies)
         self._finite_values.check(self._last)
@@ -273,8 +278,11 @@ class EnvironmentServer(ABC):
         action = checked_action(arrays, self.layouts.get(agent), self.settings.copies)
         restart = checked_restart(arrays, self.settings.copies, isinstance(self.environment, RestartableEnvironment))
         verdict = self.stepping.receive(agent, message.tick, action)
-        if verdict == "stored" and restart is not None:
-            self._restarts[agent] = restart
+        if verdict == "stored":
+            if restart is not None:
+                self._restarts[agent] = restart
+            if message.waits:
+                self._waiting.add(agent)
         elif verdict == "repeat":
             self.transport.counters["rx.dup"] += 1
             self._send_again(agent, message.tick)
@@ -293,7 +301,10 @@ class EnvironmentServer(ABC):
             with self._time.spent("step"):
                 before, self._last = self._last, self.environment.step(applied.actions)
                 self._finite_values.check(self._last)
-            self.episode_counters.stepped(before, self._last, closed.actions, 0 if self._finishing else self._updates_per_tick)
+            learning = not (self._finishing or self._exchanging)
+            self.episode_counters.stepped(before, self._last, closed.actions, self._updates_per_tick if learning else 0)
+            self._exchanging = self._exchanging and bool(closed.late or self._waiting & self.stepping.present)
+            self._waiting.clear()
         self._reached()
         joined = self.stepping.advance(now)
         if joined:
@@ -342,7 +353,7 @@ class EnvironmentServer(ABC):
                 if batch.achieved is not None and batch.goal is not None:
                     frames |= {"achieved": batch.achieved, "goal": batch.goal}
                 frames |= incarnations
-                about = (self.stepping.tick, self.episode_counters.steps, self.episode_counters.episodes)
+                about = (self.stepping.tick, self.episode_counters.steps, self.episode_counters.episodes, self._told_phase)
                 self.stepping.answered(agent, (about, frames))
                 self.transport.try_send("env", agent, self._observation(*about), frames)
 
@@ -351,8 +362,13 @@ class EnvironmentServer(ABC):
         if answer is not None:
             self.transport.try_send("env", agent, self._observation(*answer[0]), answer[1])
 
-    def _observation(self, tick: int, steps: int, episodes: int) -> Observation:
-        return Observation(tick=tick, steps=steps, episodes=episodes, phase=self._phase())
+    @property
+    def _told_phase(self) -> Phase:
+        phase = self._phase()
+        return "exchange" if phase == "training" and self._exchanging else phase
+
+    def _observation(self, tick: int, steps: int, episodes: int, phase: Phase) -> Observation:
+        return Observation(tick=tick, steps=steps, episodes=episodes, phase=phase)
 
     def _send_offer(self, agent: str, frames: Mapping[str, NDArray[Any]]) -> None:
         self.transport.try_send("env", agent, Offer(sent=self.stepping.tick), frames)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from env_server.serving.actions import AppliedActions
 from env_server.serving.environment_server import EnvironmentServer
-from env_server.serving.run_schedule import Phase, RunSchedule
+from env_server.serving.run_schedule import RunSchedule
 from env_server.serving.server_state import IntervalCheckpoints
+from protocols.conversations.stepping.stepping_messages import Phase
 from protocols.runtime.atomic_files import kept_sizes
 from protocols.runtime.node_control import Entrance
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.conversations.stepping.stepping_messages import Phase
 from protocols.faults.fault_schedule import FaultSchedule, RunMoment, RunPosition
 from protocols.faults.fault_timeline import FaultTimeline
 from protocols.faults.node_faults.scheduled_faults import LETHAL, absence, schedule_of, scheduled_fault_of
@@ -88,9 +89,6 @@ class ScheduledMembership:
     def restored(cls, agents: Sequence[str], schedule: FaultSchedule, restart: float, state: Mapping[str, Any]) -> ScheduledMembership:
         """The membership that a checkpoint contains: inverse of `state`."""
         return cls(agents, schedule, restart, set(state["over"]), dict(state["lives"]), dict.fromkeys(state["away"]))
-
-
-Phase = Literal["training", "evaluation", "checkpoint"]
 
 
 @dataclass(frozen=True)

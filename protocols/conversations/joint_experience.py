@@ -37,7 +37,8 @@ class MemberSteps(Message):
 
 
 class MemberStepsAck(Message):
-    """Receiver -> sender: `episode[n] i8`, of which all pieces are there."""
+    """Receiver -> sender: `episode[n] i8`, of which all pieces are there, and with stored episodes `complete[1] i8`, the number of those
+    of which the steps of all members are there."""
 
 
 class PolicySnapshot(Message):
@@ -243,7 +244,10 @@ class JointExperience(EpisodeExchange[EpisodeSteps], EdgeConversation[EpisodeExc
             else:
                 self.counters["stray_acknowledgement"] += 1
         else:
-            super()._receive(src, message, arrays, now)
+            self._receive_steps(src, message, arrays, now)
+
+    def _receive_steps(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
+        super()._receive(src, message, arrays, now)
 
     # --- snapshots ------------------------------------------------------------------------------------------------------------------
 

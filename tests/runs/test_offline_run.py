@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from agent_node.session import checkpoints
-from tests.runs.system import metrics, orchestrate, results
+from protocols.datasets.dataset_reader import Dataset
+from tests.runs.system import events, metrics, orchestrate, results
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
 UPDATES = 300
@@ -58,6 +60,35 @@ def test_online_training_begins_with_what_was_learnt(runs: Path) -> None:
         )
         learner = [name for name in before if name.startswith("learner/")]
         assert {"learner/online", "learner/target"} <= set(learner) and all(torch.equal(before[name], after[name]) for name in learner)
+
+
+def test_a_team_learns_from_joint_episodes_although_messages_are_lost(runs: Path) -> None:
+    """With a fifth of all messages lost, and an agent that dies while the others learn, every agent has all joint episodes in the same
+    order, makes all updates that it can, and the run repeats."""
+    links = [{"id": "wan", "from": "agent-*", "to": "agent-*", "loss": 0.2}]
+    crash = {"id": "crash", "at": {"step": 40}, "process": {"target": "agent-1", "action": "kill", "restart_after": "200ms"}}
+    lossy = f"faults={json.dumps({'seed': 3, 'links': links, 'events': [crash]})}"
+    team = (*LOGICAL, "agents.learner={kind: qmix, mixing_width: 4, mixer_hidden: [8]}")
+    for name in ("joint", "repeated"):
+        done = orchestrate(runs, "up", "offline/spread_gum", *team, lossy, "--name", name, "--plain", timeout=150)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert results(runs / "joint") == results(runs / "repeated")
+    assert json.loads((runs / "joint" / "summary.json").read_text())["steps"] == UPDATES
+    memories = []
+    for agent in ("agent-0", "agent-1", "agent-2"):
+        updates = metrics(runs / "joint", agent, "updates")[-1]
+        assert updates == UPDATES or (agent == "agent-1" and UPDATES / 2 < updates < UPDATES)
+        assert [metrics(runs / "joint", agent, f"joint.{name}")[-1] for name in ("complete", "incomplete")] == [60, 0]
+        memories.append(checkpoints.read(max((runs / "joint" / "nodes" / agent / "checkpoints").glob("*.json"))).tensors)
+    assert [event["node"] for event in events(runs / "joint", "node.restart")] == ["agent-1"]
+    assert metrics(runs / "joint", "agent-0", "joint.retry.steps")[-1] > 0
+    columns = [name for name in memories[0] if name.startswith("joint_replay/")]
+    assert all(torch.equal(memories[0][name], other[name]) for other in memories[1:] for name in columns)
+    shards = list(Dataset(runs.parent / "data").joined())
+    assert memories[0]["joint_replay/episodes"][:, 2].tolist() == [parts["agent-0"].number for parts in shards]
+    for member, agent in enumerate(("agent-0", "agent-1", "agent-2")):
+        stored = torch.from_numpy(np.concatenate([parts[agent].observation for parts in shards]))
+        assert torch.equal(memories[0][f"joint_replay/observation.{member}"], stored)
 
 
 def test_a_changed_dataset_is_refused_before_the_start(runs: Path) -> None:

@@ -83,8 +83,11 @@ def _architecture(configuration: Configuration, settings: AgentSettings, group: 
     return ""
 
 
-@reads("agents")
+@reads("agents", "dataset")
 def _buffers(subject: RuleContext) -> Iterator[Finding]:
+    """With a dataset the buffer is as large as the agent's shard."""
+    if subject.configuration.dataset is not None:
+        return
     for _, top, settings in subject.agents:
         if "replay" not in settings.learner.capabilities:
             continue

@@ -5,15 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from orchestrator.config.checks.cross_checks import Finding, RuleContext, components_of, reads
 from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.config.resolved_configuration import recorded
+from protocols.conversations.segment_exchange import SegmentLimits
+
+if TYPE_CHECKING:
+    from protocols.datasets.dataset_reader import Dataset
 
 _WHERE: Path = ("dataset", "path")
 
 
-@reads("dataset", "environment", "agents.count", "network.topology")
+@reads("dataset", "environment", "agents", "agents.count", "network.topology")
 def _dataset(subject: RuleContext) -> Iterator[Finding]:
     """The files are whole and true, and were recorded in this environment by these agents."""
     configuration = subject.configuration
@@ -38,8 +45,28 @@ def _dataset(subject: RuleContext) -> Iterator[Finding]:
         yield from (Finding(_WHERE, text) for text in differences)
         if not differences:
             dataset.verify()
+            if any("joint" in settings.learner.capabilities for _, _, settings in subject.agents):
+                yield from _joint_episodes(dataset, configuration.agent_names())
     except DatasetError as error:
         yield Finding(_WHERE, str(error))
+
+
+def _joint_episodes(dataset: Dataset, names: list[str]) -> Iterator[Finding]:
+    """All agents have a part of each episode, of the same moments."""
+    cure = "record the data again with all agents in each episode, or choose a learner without the capability joint"
+    for number, parts in ((next(iter(parts.values())).number, parts) for parts in dataset.joined()):
+        if missing := [name for name in names if name not in parts]:
+            text = f"episode {number} has no part of {', '.join(missing)}, and joint steps are those of all agents"
+            yield Finding(_WHERE, f"{text}; {cure}")
+            return
+        if (steps := max(part.steps for part in parts.values())) > SegmentLimits.longest:
+            text = f"episode {number} has {steps} steps, and agents exchange episodes of at most {SegmentLimits.longest}"
+            yield Finding(_WHERE, f"{text}; choose a learner without the capability joint")
+            return
+        if any((part.moment != np.arange(part.steps)).any() for part in parts.values()):
+            text = f"agents take turns in episode {number}, and joint steps are what all agents do at the same moments"
+            yield Finding(_WHERE, f"{text}; choose a learner without the capability joint")
+            return
 
 
 @reads("dataset", "agents", "exchange.experience", "until")
@@ -50,8 +77,8 @@ def _learning(subject: RuleContext) -> Iterator[Finding]:
         return
     for _, top, settings in subject.agents:
         learner = settings.learner
-        if "replay" not in learner.capabilities or "joint" in learner.capabilities:
-            text = f"{learner.kind} cannot learn from stored transitions of one agent"
+        if "replay" not in learner.capabilities:
+            text = f"{learner.kind} cannot learn from stored transitions"
             cure = "choose one that learns from replay, such as double_dqn or td3"
             yield Finding((*top, "learner"), f"{text}; {cure}")
         for key, part in components_of(settings).items():

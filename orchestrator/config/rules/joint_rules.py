@@ -39,7 +39,7 @@ def _complete_graph(subject: RuleContext) -> Iterator[Finding]:
         yield Finding(("network", "topology"), f"{text}; write {{kind: complete}}")
 
 
-@reads("environment", "agents", "network.topology", "exchange", "dataset")
+@reads("environment", "agents", "network.topology", "exchange")
 def _whole_team(subject: RuleContext) -> Iterator[Finding]:
     """All agents are in every episode, and learn from its steps as they are."""
     if not any("joint" in settings.learner.capabilities for _, _, settings in subject.agents):
@@ -48,8 +48,6 @@ def _whole_team(subject: RuleContext) -> Iterator[Finding]:
     for key in ("hindsight", "experience"):
         if getattr(exchange, key) is not None:
             yield Finding(("exchange", key), "joint steps are not relabelled, nor mixed with those of single agents; write null")
-    if subject.configuration.dataset is not None:
-        yield Finding(("dataset",), "datasets hold the steps of each agent alone, and joint steps are those of all; write null")
     if not subject.playable:
         return
     kind = next(settings.learner.kind for _, _, settings in subject.agents if "joint" in settings.learner.capabilities)

@@ -11,6 +11,8 @@ from protocols.spaces.layout import Layout
 from protocols.wire.message_registry import register_conversation, route
 from protocols.wire.messages import Count, Message, Names
 
+Phase = Literal["training", "exchange", "evaluation", "checkpoint"]
+
 
 class Join(Message):
     """Agent -> environment server. EO by (src, inc); answered by `Joined` or `Refuse`, then by `Observation`."""
@@ -60,9 +62,11 @@ class Act(Message):
     """Agent -> environment server: `action[K, A] f4|i4` for tick `tick`. EO by (src, tick), first value wins; rid = run/src/tick.
 
     Frame `restart[K] u1` (where an agent ends episodes itself): 1 where the copy's next episode begins now, in the place of the action.
+    `waits`: the agent has not received the joint episodes of its dataset yet.
     """
 
     tick: Count
+    waits: bool = False
 
 
 class Observation(Message):
@@ -74,13 +78,13 @@ class Observation(Message):
 
     `steps` and `episodes` are the run's progress at this tick, the same for all agents: triggers by step or episode use them. From a
     tick with `phase` evaluation on no agent learns; with `checkpoint` (logical clock) all agents make a checkpoint of this tick and join
-    anew.
+    anew; with `exchange` some agent waits for joint episodes of a dataset, and no agent learns.
     """
 
     tick: Count
     steps: Count = 0
     episodes: Count = 0
-    phase: Literal["training", "evaluation", "checkpoint"] = "training"
+    phase: Phase = "training"
 
 
 class Offer(Message):

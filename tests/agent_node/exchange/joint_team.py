@@ -24,10 +24,13 @@ from agent_node.session.roles import JOINT_EXPERIENCE, JOINT_REPLAY, LEARNER
 from agent_node.session.session_context import AgentSpec
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
+from env_server.environments.environment_contracts import VectorEnvironment
+from env_server.environments.evaluation_only import EvaluationOnly
 from env_server.environments.registry import create
 from env_server.settings import EnvironmentSettings
 from protocols.conversations.conversation import Send
 from protocols.conversations.stepping.stepping_messages import Flag, Joined
+from protocols.datasets.settings import DatasetSettings
 from protocols.runtime.clock import LogicalClock
 from protocols.runtime.telemetry import TimeShares
 from protocols.topology import topology_settings
@@ -39,7 +42,8 @@ TICK = 0.05
 
 
 class JointTeam:
-    """`tick` plays one step of all copies. `settings` of `AgentSettings` and `exchange` of `ExchangeSettings` are plain."""
+    """`tick` plays one step of all copies. `settings` of `AgentSettings` and `exchange` of `ExchangeSettings` are plain. With a `dataset`
+    nothing is played, and agents learn at a tick at which none of them waits."""
 
     def __init__(
         self,
@@ -49,13 +53,15 @@ class JointTeam:
         seed: int = 0,
         loss: float = 0.0,
         exchange: Mapping[str, Any] = {},
+        dataset: DatasetSettings | None = None,
     ) -> None:
         self.names = [f"agent-{place}" for place in range(count)]
-        self.seed, self.loss = seed, loss
+        self.seed, self.loss, self.dataset = seed, loss, dataset
         self.clock = LogicalClock(TICK)
         self.settings = AgentSettings.model_validate({"goals": None, **settings})
         self.exchange = ExchangeSettings.model_validate({"joint_experience": {}, **exchange})
-        self.environment = create(EnvironmentSettings.model_validate(environment), self.names, seed=seed)
+        made = create(EnvironmentSettings.model_validate(environment), self.names, seed=seed)
+        self.environment: VectorEnvironment = made if dataset is None else EvaluationOnly(made)
         self.copies = int(environment["copies"])
         self.sent: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
@@ -89,7 +95,7 @@ class JointTeam:
             self.peers[name] = PeerConversations(
                 self._transports[name], name, [other for other in self.names if other != name], lockstep=True
             )
-            spec = AgentSpec(name, self.seed, self.settings, self.exchange, self._graph.neighbourhood(name))
+            spec = AgentSpec(name, self.seed, self.settings, self.exchange, self._graph.neighbourhood(name), dataset=self.dataset)
             joined = Joined(copies=self.copies, layout=layouts[name], members=self.names, tick=self.clock.tick)
             held = None if directory is None else checkpoints.read_newest(directory / name)
             self.sessions[name] = AgentSession(
@@ -125,6 +131,7 @@ class JointTeam:
         """Observe, act, learn, exchange messages, step."""
         for _ in range(times):
             self.clock.tick += 1
+            self._learning = not any(self.sessions[name].waits for name in self.alive)
             actions = {name: self._play(name) if name in self.alive else self._null(name) for name in self.names}
             self._talk()
             self._applied = actions
@@ -139,7 +146,7 @@ class JointTeam:
             "applied": self._applied[name],
         }  # fmt: skip
         actions, episodes = self.sessions[name].act(arrays, self._seen)
-        self.sessions[name].learn(arrays, episodes, actions)
+        self.sessions[name].learn(arrays, episodes, actions, self._learning)
         playing = (batch.flags & (Flag.PARKED | Flag.OVER)) == 0
         return np.where(playing[:, None], actions, self._null(name)).astype(actions.dtype)
 
@@ -186,7 +193,7 @@ class JointTeam:
         """Another team that begins where this one wrote its checkpoints: call it right after `checkpoint`."""
         copy = JointTeam.__new__(JointTeam)
         copy.__dict__ |= {name: deepcopy(self.__dict__[name]) for name in ("environment", "_outcome", "_applied", "_random", "clock")}
-        for name in ("names", "seed", "loss", "settings", "exchange", "copies", "changed", "_graph"):
+        for name in ("names", "seed", "loss", "dataset", "settings", "exchange", "copies", "changed", "_graph"):
             setattr(copy, name, getattr(self, name))
         copy.sent, copy.bytes, copy.alive, copy.sessions, copy.peers = Counter(), Counter(), list(self.alive), {}, {}
         copy._transports = {name: Transport(Identity("test", name)) for name in self.names}

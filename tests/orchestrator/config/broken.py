@@ -537,7 +537,7 @@ CASES = [
     _case(
         "keys of version 1",
         "version: «1\nuntil: {time: 10s}\nenvironment: {id: landmarks, «stand_in: noop}\n"
-        "agents:\n  learner: {kind: double_dqn, «warmup: 5}\n  world_model: {kind: ensemble, «imaginary: «{«cell: 1}}\n"
+        "agents:\n  learner: {kind: double_dqn, «warmup: 5}\n  world_model: {kind: ensemble, «imaginary: «{«cell: 0.5}}\n"
         "",
         M("version", "1 is an earlier format; run: orchestrate migrate broken.yaml --write"),
         M("environment.stand_in", "this key is now `late_action`; `orchestrate migrate`"),

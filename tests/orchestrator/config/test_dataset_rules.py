@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from orchestrator.config.parsing.problems import Problems
 from orchestrator.config.shipped_configurations import find_shipped
 from orchestrator.datasets.mixture import parse_mixture, quotas
 from orchestrator.datasets.recording import record_dataset
+from protocols.datasets.dataset_reader import Dataset
+from protocols.datasets.dataset_writer import DatasetWriter
+from protocols.datasets.shard_episodes import ShardEpisode
 from tests.orchestrator.cli.test_play_policies import make_run
 from tests.protocols.datasets.test_dataset_files import lie
 
@@ -54,6 +59,37 @@ def test_the_environment_of_the_dataset_is_right(dataset: Path) -> None:
 )
 def test_mistakes(dataset: Path, overrides: list[str], path: str, text: str) -> None:
     assert any(place == path and text in said for place, said in found(dataset, *overrides)), found(dataset, *overrides)
+
+
+def rewritten(dataset: Path, folder: Path, change: Callable[[int, dict[str, ShardEpisode]], dict[str, ShardEpisode]]) -> Path:
+    """The dataset with other parts of its episodes."""
+    source = Dataset(dataset)
+    layouts = {shard.agent: shard.layout for shard in source.manifest.shards}
+    with DatasetWriter(folder, source.manifest.environment, layouts, 0) as writer:
+        writer.begin_behaviour("random", "random")
+        for place, parts in enumerate(source.joined()):
+            writer.add(change(place, parts))
+        writer.close()
+    return folder
+
+
+def test_joint_learners_need_the_parts_of_all_agents_at_the_same_moments(dataset: Path, tmp_path: Path) -> None:
+    team = ("agents.learner={kind: qmix}", "exchange.consensus=null")
+    assert not found(dataset, *team)
+
+    def without_a_member(place: int, parts: dict[str, ShardEpisode]) -> dict[str, ShardEpisode]:
+        return {name: part for name, part in parts.items() if place != 2 or name != "agent-1"}
+
+    def in_turns(place: int, parts: dict[str, ShardEpisode]) -> dict[str, ShardEpisode]:
+        return {name: replace(part, moment=2 * part.moment) for name, part in parts.items()}
+
+    lacking = rewritten(dataset, tmp_path / "lacking", without_a_member)
+    assert not found(lacking)
+    ((path, text),) = found(lacking, *team)
+    assert path == "dataset.path" and "has no part of agent-1, and joint steps are those of all agents; record the data again" in text
+    ((path, text),) = found(rewritten(dataset, tmp_path / "turns", in_turns), *team)
+    assert path == "dataset.path" and "agents take turns in episode" in text
+    assert "ppo cannot learn from stored transitions" in found(dataset, "agents.learner={kind: ppo, centralised_critic: true}")[0][1]
 
 
 def test_damaged_and_untrue_datasets(dataset: Path, tmp_path: Path) -> None:
