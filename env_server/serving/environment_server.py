@@ -353,7 +353,7 @@ class EnvironmentServer(ABC):
                 if batch.achieved is not None and batch.goal is not None:
                     frames |= {"achieved": batch.achieved, "goal": batch.goal}
                 frames |= incarnations
-                about = (self.stepping.tick, self.episode_counters.steps, self.episode_counters.episodes, self._told_phase)
+                about = (self.stepping.tick, self.episode_counters.steps, self.episode_counters.episodes, self._sent_phase)
                 self.stepping.answered(agent, (about, frames))
                 self.transport.try_send("env", agent, self._observation(*about), frames)
 
@@ -363,7 +363,7 @@ class EnvironmentServer(ABC):
             self.transport.try_send("env", agent, self._observation(*answer[0]), answer[1])
 
     @property
-    def _told_phase(self) -> Phase:
+    def _sent_phase(self) -> Phase:
         phase = self._phase()
         return "exchange" if phase == "training" and self._exchanging else phase
 

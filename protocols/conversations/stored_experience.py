@@ -109,7 +109,7 @@ class StoredExperience(JointExperience):
 
     def _receive_acknowledgement(self, src: str, arrays: Mapping[str, Array], now: float) -> None:
         numbers, complete = episodes(arrays).tolist(), frame(arrays, "complete", "i8", (1,))
-        require((complete >= 0) & (complete <= len(self._own)), "more complete episodes than there are")
+        require((complete >= 0) & (complete <= len(self._own)), "more complete episodes than were stored")
         if (offered := self._offers.get(src)) is None:
             self.counters["stray_acknowledgement"] += 1
             return
