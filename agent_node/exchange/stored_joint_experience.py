@@ -1,7 +1,7 @@
 """Joint experience from a dataset on the side of one agent: the episodes of its own shard take the place of those that it plays.
 
 The agents exchange them in the order of their numbers (`protocols.conversations.stored_experience`), and no agent learns before all have
-all joint episodes. Where none has become complete for `PATIENCE` deadlines, learning begins with those that there are; the others are added
+all joint episodes. Where none has become complete for `PATIENCE` deadlines, learning begins with the complete ones; the others are added
 when they come. The joint replay is part of checkpoints, and a restarted agent states how many episodes it has.
 """
 
