@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from orchestrator.config.checks.cross_checks import Finding, RuleContext, components_of, reads
 from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.config.resolved_configuration import recorded
-from protocols.conversations.segment_exchange import SegmentLimits
 
 if TYPE_CHECKING:
     from protocols.datasets.dataset_reader import Dataset
@@ -53,6 +50,10 @@ def _dataset(subject: RuleContext) -> Iterator[Finding]:
 
 def _joint_episodes(dataset: Dataset, names: list[str]) -> Iterator[Finding]:
     """All agents have a part of each episode, of the same moments."""
+    import numpy as np  # here: a configuration without a dataset is read without it
+
+    from protocols.conversations.segment_exchange import SegmentLimits
+
     cure = "record the data again with all agents in each episode, or choose a learner without the capability joint"
     for number, parts in ((next(iter(parts.values())).number, parts) for parts in dataset.joined()):
         if missing := [name for name in names if name not in parts]:
