@@ -37,10 +37,10 @@ def _of_world_model(settings: AgentSettings) -> Unused:
     if optimism is None:
         yield imagination, (*within, "max_uncertainty"), "without agents.optimism there is one policy, which learns from all steps"
     if imagination.reward != "learned":
-        text = f"agents.world_model.imagination.reward is {imagination.reward}, and only learned ones have cells"
-        yield imagination, (*within, "reward_cell_size"), text
+        text = f"agents.world_model.imagination.reward is {imagination.reward}, and only learned rewards have"
+        yield imagination, (*within, "reward_cell_size"), f"{text} cells"
         if optimism is not None:
-            yield optimism, ("optimism", "reward_weight"), f"{text.rpartition(',')[0]}, and only learned ones have a deviation"
+            yield optimism, ("optimism", "reward_weight"), f"{text} a deviation"
 
 
 def _of_rewards(settings: AgentSettings) -> Unused:
