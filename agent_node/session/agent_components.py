@@ -25,6 +25,7 @@ from agent_node.session.reward_composition import RewardComposition
 from agent_node.session.roles import (
     CURIOSITY,
     GOAL_SOURCE,
+    IMITATION,
     IMPORTED_REPLAY,
     JOINT_REPLAY,
     JOINT_ROLLOUTS,
@@ -239,6 +240,12 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
             raise ConfigurationError(f"agents.replay_reward: {text}; write null, or choose another learner")
         explore, initial = agent.own_seed(Stream.REPLAY_REWARD, agent.stream_epoch), agent.initial_seed(bonus.groups, Stream.REPLAY_REWARD)
         yield REPLAY_REWARD, create("replay_reward", bonus)(bonus, agent.policy_spec, explore, initial)
+
+    if (imitation := settings.imitation) is not None:
+        if space is not None or teacher is not None or "imitation" not in capabilities:
+            text = f"own episodes are imitated by learners with imitation, without goals and teachers; learner {learner.kind} is"
+            raise ConfigurationError(f"agents.imitation: {text} {', '.join(capabilities)}; write null")
+        yield IMITATION, create("imitation", imitation)(imitation, features, agent.own_seed(Stream.IMITATION, agent.stream_epoch))
 
     if model is not None:
         discrete = space if isinstance(space, DiscreteSpace) else None

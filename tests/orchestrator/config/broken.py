@@ -671,6 +671,15 @@ CASES = [
         M("agents.replay_reward", "mutual_information needs a learner with replay and joint, which double_dqn is not; write null"),
     ),
     _case(
+        "imitation by a learner without it, and beside a teacher",
+        START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\n"
+        "agents: {goals: null, learner: {kind: impala}, imitation: «{kind: ranked}, overrides: {agent-0: {learner: {kind: ppo}, "
+        "teacher: {kind: amigo}, imitation: «{kind: ranked}}}}\n"
+        "exchange: {hindsight: null, negotiation: null}\n",
+        M("agents.imitation", "ranked trains the policy of a learner with imitation, which impala is not; write null, or choose ppo"),
+        M("agents.overrides.agent-0.imitation", "and agents.teacher sets goals; write null for one of them"),
+    ),
+    _case(
         "a difficulty rule that does not exist",
         START + PLACE + "agents: {teacher: {kind: amigo, difficulty: {kind: «windov}}}\n",
         M("agents.teacher.difficulty.kind", '"windov" is not one of threshold, window', "window"),
