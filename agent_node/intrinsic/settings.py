@@ -1,4 +1,4 @@
-"""Curiosity: what an agent pays itself for what is new to it; teachers: what sets its goals."""
+"""Curiosity: what an agent pays itself for what is new to it; imitation of its own episodes; teachers: what sets its goals."""
 
 from __future__ import annotations
 

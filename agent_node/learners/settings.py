@@ -27,8 +27,9 @@ class LearnerSettings(ComponentSettings):
     Capabilities: `replay` (learns from a buffer, imagined and imported transitions included) or `rollout` (learns from each own transition
     once, with the rewards of teachers and curiosity added); `discrete`, `continuous` (action spaces); `probabilities`
     (`contracts.Learner.log_probability`), `imitation` (`contracts.Learner.imitate`), `td_errors`, `values` (methods of the same
-    names); `optimism` (uses the rewards and actions that an optimism component stores beside imagined transitions); `recurrent` (actions depend on earlier observations of the
-    episode; with `replay` it learns from sequences, which its field `recurrent` describes as `ReplaySequenceSettings` do);
+    names); `optimism` (uses the rewards and actions that an optimism component stores beside imagined transitions); `recurrent`
+    (actions depend on earlier observations of the episode; with `replay` it learns from sequences, which its field `recurrent` describes
+    as `ReplaySequenceSettings` do);
     `relative_return` (batches have the extra of this name, `memory.relative_returns`); `next_action` (batches have the extras
     `next_action`, the action at the next observation, and `followed`, 1 where there is one, 0 at the end of an episode); `offline` (made
     for stored data: such learners are not suggested where agents step an environment).

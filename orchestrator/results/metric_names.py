@@ -1,7 +1,7 @@
 """The names of the metrics that nodes write, as docs/reference/metrics.md lists them (a test holds that), and what their steps count.
 
-Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model and curiosity anything goes. So
-a name that is not known here deserves a warning, and no more.
+Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model, curiosity and imitation
+anything goes. So a name that is not known here deserves a warning, and no more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIGURE_GROUPS = ("eval.own", "eval.aligned")
 _PER_AGENT = ("success", *(f"{group}.success" for group in _FIGURE_GROUPS))
 """each of these also as NAME.AGENT"""
 _GOAL = re.compile(r"(eval\.(own|aligned)\.success|eval\.own\.agreed)\.goal\.\d+(-\d+)*")
-OPEN = ("learner.", "world_model.", "curiosity.", "segments.", "experience.", "info.", "eval.own.info.")
+OPEN = ("learner.", "world_model.", "curiosity.", "imitation.", "segments.", "experience.", "info.", "eval.own.info.")
 """first letters of what a part reports of itself, and of counters of whatever happened"""
 
 ENVIRONMENT = (
@@ -42,7 +42,8 @@ AGENTS = (
     "intrinsic",
     "teacher.threshold", "teacher.reached", "teacher.hard", "teacher.duration", "teacher.duration.reached", "teacher.reward",
     "teacher.reward.raw", "teacher.extrinsic", "teacher.entropy", "teacher.loss.policy", "teacher.loss.value",
-    "curiosity.reward", "curiosity.novelty", "curiosity.first", "curiosity.loss",
+    "curiosity.reward", "curiosity.novelty", "curiosity.first", "curiosity.states", "curiosity.loss",
+    "imitation.loss", "imitation.updates", "ranked.score", "ranked.return", "ranked.pairs", "ranked.episodes", "ranked.states",
     "mi.low", "mi.low.std", "mi.up", "mi.up.std", "mi.bonus", "mi.bonus.std", "mi.admitted", "mi.rejected",
     "mi.superior.least", "mi.superior.greatest", "mi.inferior.least", "mi.inferior.greatest",
     "world_model.error", "world_model.imagined", "world_model.model_loss", "world_model.transitions", "world_model.evidence",
