@@ -33,7 +33,7 @@ class StateHash:
         """`[n]`."""
         codes = np.ascontiguousarray(raw[:, self._part]).view(np.uint8)
         if len(self._weights) != codes.shape[1]:
-            self._weights = np.random.default_rng(_HASH_SEED).integers(2**64, size=codes.shape[1], dtype=np.uint64)
+            self._weights = np.random.default_rng(_HASH_SEED).integers(2**64, size=(codes.shape[1],), dtype=np.uint64)
         hashes: NDArray[np.uint64] = codes.astype(np.uint64) @ self._weights
         return hashes
 
