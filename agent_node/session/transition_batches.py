@@ -133,8 +133,8 @@ class BatchSampler:
         return make_batch(samples, imagined, self._features, self._encodings)
 
     def _samples(self, size: int) -> list[TransitionSample]:
-        """Own and imported transitions, a share of them relabelled where the environment has goals. Own and imported ones are drawn as
-        if all were in one buffer."""
+        """Own and imported transitions, drawn as if all were in one buffer; a share of them is relabelled where the environment has
+        goals."""
         own, imported, hindsight, random = self._replay, self._imported, self._hindsight, self._random
         num_imported = 0
         if imported is not None and len(imported):

@@ -66,10 +66,7 @@ _REPLACED = {
     ("agents.world_model", "basis"): "was removed: the basis is always the former hsgp; leave it out",
     ("agents.world_model", "basis_seed"): "was removed: nothing of the basis is drawn; leave it out",
     ("exchange.hindsight", "weighting"): "was removed: goals are drawn uniformly from those that a strategy offers; leave it out",
-    (
-        "exchange.hindsight",
-        "partner",
-    ): "was removed: the actions of partners are not corrected for; leave it out, and write share: 0.5 or less",
+    ("exchange.hindsight", "partner"): "was removed: the actions of partners are not corrected for; leave it out",
     ("exchange.hindsight", "segments"): "was removed: agents with goals exchange traces only, without observations; leave it out",
 }
 """by section and former key: what to write instead, where a value depends on other keys or the key was removed, so that `orchestrate
