@@ -263,8 +263,5 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
         yield GOAL_SOURCE, create("goals", goals)(goals, space.count or space)
         if (table := exchange.negotiation) is not None and space.count and "episode_goals" in table.capabilities:
             yield NEGOTIATION, create("negotiation", table)(table, space.count, agent.own_seed(Stream.GOALS))
-    # Transitions of neighbours (`exchange.experience`), or segments of partners (`exchange.hindsight.segments`).
-    received = exchange.experience if space is None else exchange.hindsight.segments if exchange.hindsight is not None else None
-    if received is not None and "replay" in capabilities:
-        saved = exchange.experience is not None  # neighbours do not send them again
-        yield IMPORTED_REPLAY, ImportedReplay(received.transitions, features, space, partners=agent.partners, saved=saved)
+    if (shared := exchange.experience) is not None and "replay" in capabilities:
+        yield IMPORTED_REPLAY, ImportedReplay(shared.transitions, features)

@@ -22,7 +22,7 @@ _FIGURE_GROUPS = ("eval.own", "eval.aligned")
 _PER_AGENT = ("success", *(f"{group}.success" for group in _FIGURE_GROUPS))
 """each of these also as NAME.AGENT"""
 _GOAL = re.compile(r"(eval\.(own|aligned)\.success|eval\.own\.agreed)\.goal\.\d+(-\d+)*")
-OPEN = ("learner.", "world_model.", "curiosity.", "imitation.", "segments.", "experience.", "info.", "eval.own.info.")
+OPEN = ("learner.", "world_model.", "curiosity.", "imitation.", "experience.", "info.", "eval.own.info.")
 """first letters of what a part reports of itself, and of counters of whatever happened"""
 
 ENVIRONMENT = (
@@ -54,8 +54,6 @@ AGENTS = (
     "statistics.mass", "statistics.epoch", "plans.sent", "plans.received",
     "goal_swap.called", "goal_swap.bids", "goal_swap.awarded", "goal_swap.exchanged", "goal_swap.reports", "goal_swap.active",
     "hindsight.complete", "hindsight.incomplete", "buffer.imported",
-    "segments.sent", "segments.imported", "segments.layout_differs", "segments.not_of_its_trace", "segments.not_member",
-    "segments.outgrown", "segments.other_role", "segments.unlikely", "segments.duplicate", "segments.without_trace",
     "experience.sent", "experience.imported", "experience.duplicate", "experience.not_neighbour", "experience.layout_differs",
     "experience.dropped",
     "consensus.round", "statistics.round", "consensus.rounds", "consensus.missing", "consensus.mass", "round.duration", "round.quorum",

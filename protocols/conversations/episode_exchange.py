@@ -2,7 +2,7 @@
 
 `EpisodeExchange` sends the own payload to the other members until they acknowledge, collects theirs, and reports `EpisodeExchanged` once
 for each episode, at the latest after a deadline. Subclasses define the payload and its format (`TraceExchange`,
-`protocols.conversations.correction_exchange.CorrectionExchange`).
+`protocols.conversations.joint_experience.JointExperience`).
 
 An acknowledgement means that the payload was taken, or is of no use any more. One that comes before the own episode has ended is kept,
 but acknowledged only when `finished` is called: nothing is acknowledged and then lost from the bounded store.
@@ -41,22 +41,9 @@ class TraceAck(Message):
     """Receiver -> sender: `episode[n] i8`."""
 
 
-class Correction(Message):
-    """Member -> other members, when all traces of an episode are there: the ratio of the probability of each of its actions under the
-    goal with which all members relabel the episode to that under the goal it pursued. EO by (episode, src).
-
-    Frames: `episode[n] i8`, `goal[n] i4` (that all relabel it with), `steps[n] i4` (its own), `ratio[m] f2` (of all their steps, episode
-    after episode; 0 ... 2).
-    """
-
-
-class CorrectionAck(Message):
-    """Receiver -> sender: `episode[n] i8`."""
-
-
 register_conversation(
     "hindsight",
-    route("peer", "agent", "agent", Trace, TraceAck, Correction, CorrectionAck),
+    route("peer", "agent", "agent", Trace, TraceAck),
     corruption="protocols.faults.node_faults.byzantine_messages:GoalCorruption",
 )
 

@@ -259,8 +259,7 @@ def _experience(subject: RuleContext) -> Iterator[Finding]:
             yield Finding(where, f"{text}; write null, or agents.learner.recurrent: null")
             break
     if subject.playable and subject.facts.has_goals:
-        text = f"rewards in {configuration.environment.id} depend on the goal that was pursued; write null"
-        yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares surprising transitions, and relabels them)")
+        yield Finding(where, f"rewards in {configuration.environment.id} depend on the goal that was pursued; write null")
 
 
 @reads("agents")
