@@ -153,17 +153,16 @@ class _Server:
             raise ResourceError("; ".join(problems))
         keys = KeyPair.make() if configuration.encrypted else None
         identity = Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run")
-        self._transport = transport = Transport(identity, TransportOptions(keys=keys))
+        token = secrets.token_hex(32) if keys is None else ""
+        self._transport = transport = Transport(identity, TransportOptions(keys=keys, token=token))
         network = configuration.network
         bound = engine.address(configuration) if network.bind == "auto" else network.bind
         control, telemetry = _bind(transport, configuration, bound)
         if keys is not None:
-            token = ""
             self._let_command_lines_in(transport)
         else:
-            token = secrets.token_hex(32)
             transport.guard.token = token
-            logger.info("connections are not encrypted, and reach this machine only; the run's token keeps runs apart, and is no security")
+            logger.info("connections are not encrypted, and reach this machine only; every one needs the run's token")
         if run_schedule(configuration.model_dump(mode="json")).damages:
             transport.guard.damage_expected = True
         view = _make_view(files, configuration, self._started)

@@ -39,6 +39,8 @@ class TransportOptions:
     """what is let in from one source"""
     keys: KeyPair | None = None
     """this process's pair: every connection is encrypted and authenticated; None: neither"""
+    token: str = field(default="", repr=False)
+    """without keys: the run's token, which both ends of every connection must have; "": any process may connect (tests, benchmarks)"""
 
 
 _HIGH_WATER: dict[tuple[str, int], tuple[int, int]] = {
@@ -84,6 +86,12 @@ def open_socket(
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         else:
             socket.CURVE_SERVERKEY = server.encode()
+    elif options.token and kind in (zmq.ROUTER, zmq.PULL):
+        socket.PLAIN_SERVER = 1
+        socket.ZAP_DOMAIN = DOMAIN
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    elif options.token:
+        socket.PLAIN_USERNAME, socket.PLAIN_PASSWORD = DOMAIN, options.token.encode()
     return socket
 
 
