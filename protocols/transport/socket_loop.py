@@ -337,7 +337,7 @@ class SocketLoop(Connections):
         if not guard.open(source, size, now):
             return
         try:
-            message, arrays = codec.decode(parts, self.options.limits)
+            message, arrays = codec.decode(parts, self.options.limits, bounded=channel == "peer")
         except BadMessage as error:
             guard.unreadable(source, error, now)
             return
