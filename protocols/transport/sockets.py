@@ -8,6 +8,7 @@ another process to take over its replies.
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 from dataclasses import dataclass, field
 
@@ -66,7 +67,9 @@ def open_socket(
     try:
         socket = context.socket(kind)
     except zmq.ZMQError as error:
-        raise ResourceError(f"no socket can be opened: {error.strerror}; allow more open files: ulimit -n 4096") from None
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        text = f"no socket can be opened: {error.strerror}; this process may have {limit} file descriptors, and a run needs at least 256"
+        raise ResourceError(f"{text}: ulimit -n 4096") from None
     socket.SNDHWM, socket.RCVHWM = _HIGH_WATER[channel, kind]
     socket.LINGER = 0
     socket.MAXMSGSIZE = (_CONTROL_FRAME if channel in ("ctl", "tele") else options.limits.frame) + (0 if options.keys is None else _SEALED)
