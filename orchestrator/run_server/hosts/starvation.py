@@ -1,6 +1,6 @@
 """Whether a silent process of this machine is dead, or waits for a processor.
 
-On a crowded machine a process that lives sends nothing for seconds, since the kernel does not let it run. The kernel counts for every
+On a crowded machine a running process sends nothing for seconds, since the kernel does not let it run. The kernel counts for every
 thread the time on a processor and the time that it was ready and waited for one (`/proc/PID/task/*/schedstat`, Linux). A process that
 waited for a considerable part of its silence is starved: it is not declared dead before `STARVED_LIMIT` times the usual silence. One
 that sleeps, hangs or is stopped waits for no processor, and one that is gone has no counts: for these nothing changes.
@@ -49,7 +49,7 @@ def processor_time(pid: int, proc: Path = _PROC) -> ProcessorTime | None:
 
 
 def is_starved(before: ProcessorTime | None, after: ProcessorTime | None, seconds: float) -> bool:
-    """Whether a process that was silent for these `seconds`, with the counts `before` and `after`, lives and lacked a processor."""
+    """Whether a process that was silent for these `seconds`, with the counts `before` and `after`, is there and lacked a processor."""
     if before is None or after is None or after.stopped or seconds <= 0:
         return False
     return after.waited - before.waited >= SHARE * seconds
@@ -88,6 +88,6 @@ class StarvationWatch:
         if starved and after is not None and not silence.starved:
             silence.starved = True
             waited, seconds = after.waited - silence.before.waited, now - silence.begun
-            text = f"{name} is silent for {now - since:.1f} s and lives: in {seconds:.1f} s it waited {waited:.1f} s for a processor"
+            text = f"{name} is silent for {now - since:.1f} s and is not dead: in {seconds:.1f} s it waited {waited:.1f} s for a processor"
             self.starved.append((name, f"{text}. It is declared dead after {STARVED_LIMIT * limit:g} s; give this machine less to do"))
         return starved

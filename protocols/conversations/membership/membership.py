@@ -90,7 +90,7 @@ class Membership:
         self.version = 0
         self.spares: Callable[[str, float, float, float], bool] = lambda name, since, now, limit: False
         """asked about every suspect node at every tick, with its name, the time of its last message, the present time and `timeouts.dead`:
-        whether it lives in spite of its silence"""
+        whether its process is there in spite of its silence"""
         self._changes: list[MembershipChange] = []
         self._ticked: float | None = None
 

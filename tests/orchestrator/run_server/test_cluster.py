@@ -115,7 +115,7 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
 
     wrong_token = answer(cluster, Hello(role="client", token="0" * 64, schema=schema_hash()))
     assert isinstance(wrong_token, Refuse) and wrong_token.code == ExitCode.AUTHENTICATION
-    for other in ("", "0" * 64):  # in a node's name: the node is not told
+    for other in ("", "0" * 64):  # in a node's name: the node does not receive the refusal
         assert answer(cluster, Hello(role="agent", schema=schema_hash()), name="agent-0", seconds=1.0, token=other) is None
     assert cluster.node("agent-0")["incarnation"] == 1
     token = json.loads((cluster.directory / "control.json").read_text())["token"]

@@ -249,7 +249,7 @@ def test_events_are_repeated_until_acknowledged(run_server: RunServer, node: Nod
 
 
 def test_only_a_refusal_of_its_own_hello_ends_a_node(run_server: RunServer, node: NodeControl, transport: Transport) -> None:
-    """The run server answers a request of a stranger in this node's name over the node's connection."""
+    """The run server answers a request of another process in this node's name over the node's connection."""
     outcome: list[Any] = []
     thread = threading.Thread(target=lambda: outcome.append(node.join(PATIENCE)))
     thread.start()

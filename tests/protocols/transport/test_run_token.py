@@ -44,7 +44,7 @@ def test_processes_with_the_token_exchange_messages_and_others_reach_nothing(mak
         server.send("env", "client", Join(rid="answer"))
         assert [item.message.rid for item in received + collect(client, 1)] == ["mine", "answer"]
     assert server.counters["rx.admitted"] == 1
-    assert not any(name.startswith("rx.bad") for name in server.counters), "no frame of a stranger is even decoded"
+    assert not any(name.startswith("rx.bad") for name in server.counters), "no frame without the token is even decoded"
     assert server.receive(0.0) == []
 
 
@@ -64,11 +64,11 @@ def test_telemetry_needs_the_token_too(make: Callable[..., Transport]) -> None:
 
 
 def test_a_process_of_another_run_learns_that_its_token_is_wrong(make: Callable[..., Transport]) -> None:
-    server, stranger = make("run", token=TOKEN), make("agent-0", token="of another run")
-    stranger.connect("ctl", "run", server.bind("ctl"))
-    stranger.send("ctl", "run", Join())
-    until(lambda: stranger.refusal("ctl", "run"), server, stranger)
-    assert "control.json" in stranger.refusal("ctl", "run")
+    server, foreign = make("run", token=TOKEN), make("agent-0", token="of another run")
+    foreign.connect("ctl", "run", server.bind("ctl"))
+    foreign.send("ctl", "run", Join())
+    until(lambda: foreign.refusal("ctl", "run"), server, foreign)
+    assert "control.json" in foreign.refusal("ctl", "run")
     assert server.counters["rx.refused.token"] == ATTEMPTS and server.counters["rx.admitted"] == 0
 
 
