@@ -389,8 +389,8 @@ class EnvironmentServer(ABC):
         self.control.progress.episodes = episode_counters.episodes
         while (evaluation := episode_counters.evaluation()) is not None:
             self._evaluated(evaluation)
-            rounded = {name: round(value, 3) for name, value in evaluation.items()}
-            logger.info("evaluation at episode %d: %s", episode_counters.episodes, rounded)
+            values = ", ".join(f"{name} {value:.3g}" for name, value in evaluation.items())
+            logger.info("evaluation at episode %d: %s", episode_counters.episodes, values)
             self._begin_evaluation()
         if not self._finishing and not episode_counters.evaluating and episode_counters.evaluation_due():
             self._ask_evaluation(self.evaluation.episodes)
