@@ -366,8 +366,10 @@ class PeerConversations:
         if self.faults is not None and self.faults.byzantine:
             self.faults.observe(src, message, arrays)
         for conversation in self._conversations:
-            if isinstance(message, conversation.message_types) and conversation.concerns(message):
-                conversation.receive(src, message, arrays, now)
+            if not (isinstance(message, conversation.message_types) and conversation.concerns(message)):
+                continue
+            if (error := conversation.receive(src, message, arrays, now)) is not None:
+                self._transport.note(src, error)
 
     def tick(self, now: float) -> None:
         """Process the due deadlines and retries of all conversations; `outgoing` returns their messages. `now` in seconds."""

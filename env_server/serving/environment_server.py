@@ -25,6 +25,7 @@ from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
 from env_server.serving.actions import AppliedActions, LateActions, checked_action, checked_restart
 from env_server.serving.finite_values import FiniteValues
+from env_server.serving.step_watchdog import StepWatchdog
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from protocols.conversations.membership.membership_messages import Refuse
 from protocols.conversations.stepping.stepping import ClosedTick, StepServer
@@ -100,6 +101,7 @@ class EnvironmentServer(ABC):
         self._evaluation_began: float | None = None
         """monotonic time from which the evaluation that is being played counts"""
         self._stopped = False
+        self._watchdog = StepWatchdog(self.settings.step_timeout, self._step_expired)
         faults = node_faults(configuration, start.node)
         # Under the logical clock a resumed process repeats the incarnation before it: the log contains the faults that had begun.
         incarnation = 1 if entrance.logical else start.incarnation
@@ -230,7 +232,13 @@ class EnvironmentServer(ABC):
         elif command == "stop":
             self._stopped = True
 
+    def _step_expired(self, reason: str) -> None:
+        """Called by the watchdog's thread while the main thread is in the environment: report why the process ends."""
+        self.control.leave(ExitCode.ABORTED, reason)
+        self.transport.close()
+
     def _leave(self) -> None:
+        self._watchdog.close()
         self.telemetry.traffic()
         self.environment.close()
         self.control.leave(ExitCode.OK)
@@ -298,7 +306,7 @@ class EnvironmentServer(ABC):
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.late_action)
         if closed.actions or closed.late:
             self._restart(closed)
-            with self._time.spent("step"):
+            with self._time.spent("step"), self._watchdog.watching():
                 before, self._last = self._last, self.environment.step(applied.actions)
                 self._finite_values.check(self._last)
             learning = not (self._finishing or self._exchanging)
@@ -381,8 +389,8 @@ class EnvironmentServer(ABC):
         self.control.progress.episodes = episode_counters.episodes
         while (evaluation := episode_counters.evaluation()) is not None:
             self._evaluated(evaluation)
-            rounded = {name: round(value, 3) for name, value in evaluation.items()}
-            logger.info("evaluation at episode %d: %s", episode_counters.episodes, rounded)
+            values = ", ".join(f"{name} {value:.3g}" for name, value in evaluation.items())
+            logger.info("evaluation at episode %d: %s", episode_counters.episodes, values)
             self._begin_evaluation()
         if not self._finishing and not episode_counters.evaluating and episode_counters.evaluation_due():
             self._ask_evaluation(self.evaluation.episodes)

@@ -55,7 +55,7 @@ class RunClient:
         server_key = str(control.get("key", ""))
         keys = read_pair(directory / KEYS / CLIENT_KEYS) if server_key else None
         identity = Identity(str(control.get("run") or directory.name), name, role="client")
-        self._transport = Transport(identity, TransportOptions(keys=keys))
+        self._transport = Transport(identity, TransportOptions(keys=keys, token=self._token))
         try:
             self._transport.connect("ctl", SERVER, endpoint, server_key)
             self._hello(timeout)

@@ -54,12 +54,14 @@ class Conversation(ABC, Generic[EventType]):
         self._events: list[EventType] = []
         self._sends: list[Send] = []
 
-    def receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
-        """Process a message from `src`. A message that breaks a rule is dropped and counted under `bad.E_...`; nothing is raised."""
+    def receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> BadMessage | None:
+        """Process a message from `src`. A message that breaks a rule is dropped and counted under `bad.E_...`; the error is returned."""
         try:
             self._receive(src, message, arrays, now)
         except BadMessage as error:
             self.counters[f"bad.{error.code}"] += 1
+            return error
+        return None
 
     @abstractmethod
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:

@@ -104,7 +104,7 @@ class Host:
         invitation = self._invitation
         hello = Hello(
             role="host",
-            token=read_token(Path(invitation.token_file)) if invitation.token_file else "",
+            token=self._transport.options.token,
             schema=schema_hash("host"),
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -127,7 +127,7 @@ class Host:
                 if isinstance(received.message, Welcome):
                     self._answered = time.monotonic()
                     welcome = True
-                elif isinstance(received.message, Refuse):
+                elif isinstance(received.message, Refuse) and received.message.rid == hello.rid:
                     raise error_of(received.message.code, f"the run server refused: {received.message.text}")
                 else:  # orders that came with the welcome
                     self._handle(received.message, received.arrays)
@@ -187,7 +187,8 @@ def main() -> int:
         _forget_main_module()
         os.environ.setdefault(MARK, invitation.directory)  # where the engine has set no other
         keys = KeyPair.make() if invitation.server_key else None
-        transport = Transport(Identity(invitation.run, invitation.host, role="host"), TransportOptions(keys=keys))
+        token = read_token(Path(invitation.token_file)) if invitation.token_file else ""
+        transport = Transport(Identity(invitation.run, invitation.host, role="host"), TransportOptions(keys=keys, token=token))
         try:
             host = Host(invitation, transport)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -24,6 +24,8 @@ class HostRecord:
     handle: HostHandle
     machine: str = ""
     """name of the machine, from its `Hello`"""
+    pid: int = 0
+    """its process there"""
     ended: bool = False
     lost: bool = False
     """it was reported as lost"""

@@ -167,7 +167,7 @@ class Registration:
             return None
         if hello.role == "host" and src in self._hosts.records:
             if self._hosts.membership.hello(src, hello.inc, "", now):
-                self._hosts.records[src].machine = hello.host
+                self._hosts.records[src].machine, self._hosts.records[src].pid = hello.host, hello.pid
                 if APART in hello.features:
                     self._hosts.patience = PATIENCE
                     self._nodes.files.apart(src)

@@ -25,6 +25,7 @@ from orchestrator.run_server.hosts.node_commands import Admission, NodeCommands
 from orchestrator.run_server.hosts.restart_supervision import RestartOutcome, describe_exit
 from orchestrator.run_server.hosts.run_hosts import RunHosts
 from orchestrator.run_server.hosts.run_nodes import UP, RunNodes
+from orchestrator.run_server.hosts.starvation import StarvationWatch
 from orchestrator.run_server.lead.ordered_stop import OrderedStop
 from orchestrator.run_server.lead.registration import Registration
 from orchestrator.run_server.lead.status_snapshot import RunView
@@ -89,6 +90,8 @@ class RunLeader:
         self._start_timeout = start_timeout
         self._commands = NodeCommands()
         self._nodes = RunNodes(view, transport, hosts)
+        self._starvation = StarvationWatch(self._nodes.pid_here)
+        view.membership.spares = hosts.membership.spares = self._starvation.spares
         self._reception = Registration(view, transport, hosts, self._nodes, self._commands, admission)
         self.faults = FaultScheduler(view, self._nodes, self._commands, plan)
         self._by_hand = ManualFaults(view, transport, self._nodes, self._commands, self.faults)
@@ -110,6 +113,7 @@ class RunLeader:
         self._obey(now)
         self._watch_hosts(now)
         self._watch_nodes(now)
+        self._report_starved()
         self.faults.tick(now, self.phase == Phase.TRAINING)
         self._advance(now)
         self._advance_stop(now)
@@ -199,6 +203,11 @@ class RunLeader:
                 self._reception.byes.pop(name, None)
                 self._nodes.restart(name, now, self._by_hand.starts_cold(name))
         self._nodes.insist(now)
+
+    def _report_starved(self) -> None:
+        for name, text in self._starvation.starved:
+            self.view.event("warning", "node.starved", text, name)
+        self._starvation.starved.clear()
 
     def _changed(self, change: MembershipChange, now: float) -> None:
         """A node went from one state to another."""
