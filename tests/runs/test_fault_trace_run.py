@@ -27,7 +27,8 @@ def test_recorded_faults_equal_the_trace(tmp_path: Path) -> None:
     (tmp_path / "links.csv").write_text(LINKS)
     small = [change for change in SMALL if not change.startswith(("until", "supervision"))]
     done = orchestrate(
-        tmp_path / "runs", "up", str(CONFIG), "--name", "traced", *small, "clock=logical", "until={time: 4s}", "faults.traces=[nodes.csv, links.csv]", "--plain", timeout=120,
+        tmp_path / "runs", "up", str(CONFIG), "--name", "traced", *small, "clock=logical", "until={time: 4s}",
+        "faults.traces=[nodes.csv, links.csv]", "--plain", timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     directory = tmp_path / "runs" / "traced"

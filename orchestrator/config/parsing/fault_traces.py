@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.parsing.problems import Problem
-from orchestrator.config.parsing.yaml_tree import List, Location, MapEntry, Node, Scalar, changed, find, planted
+from orchestrator.config.parsing.yaml_tree import List, Location, Node, Scalar, changed, find, planted
 from protocols.runtime.settings_types import format_duration, parse_duration
 
 NODE_COLUMNS = ("time", "node", "state")
@@ -71,42 +71,33 @@ def _appended(entries: tuple[Node, ...], where: Location) -> Callable[[Node | No
 
 def _expanded(path: Path, number: int) -> tuple[str, list[tuple[int, dict[str, Any]]]]:
     """`events` or `links`, and the entries with their lines."""
-    header, rows = _rows(path)
+    (line, cells), *rows = _rows(path)
+    header = tuple(cells)
     if header == NODE_COLUMNS:
         return "events", list(_node_events(rows, number))
     if header == LINK_COLUMNS:
         return "links", list(_link_rules(rows, number))
     text = f'"{",".join(header)}" is no header of a trace; write {",".join(NODE_COLUMNS)} or {",".join(LINK_COLUMNS)}'
-    raise TraceMistake(_header_line(path), text)
+    raise TraceMistake(line, text)
 
 
-def _header_line(path: Path) -> int:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return next(number for number, line in enumerate(lines, start=1) if _holds_cells(line))
-
-
-def _holds_cells(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
-def _rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
+def _rows(path: Path) -> list[Row]:
     """The header and the rows, each with as many cells as the header."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TraceMistake(0, f"{path} cannot be read: {error}; name a CSV file, relative to the file of this line") from None
-    cells = [
-        (number, [cell.strip() for cell in next(csv.reader([line]))]) for number, line in enumerate(lines, start=1) if _holds_cells(line)
-    ]
-    if len(cells) < 2:
+    filled = [(number, line) for number, line in enumerate(lines, start=1) if line.strip() and not line.lstrip().startswith("#")]
+    rows = [(number, [cell.strip() for cell in next(csv.reader([line]))]) for number, line in filled]
+    if len(rows) < 2:
         raise TraceMistake(0, f"{path} holds no rows; write the header {','.join(NODE_COLUMNS)} and a row such as 12s,agent-1,down")
-    if len(cells) > MOST_ROWS + 1:
-        raise TraceMistake(cells[MOST_ROWS + 1][0], f"a trace holds at most {MOST_ROWS} rows; cut it, or divide it among files")
-    header = tuple(cells[0][1])
-    for line, row in cells[1:]:
+    if len(rows) > MOST_ROWS + 1:
+        raise TraceMistake(rows[MOST_ROWS + 1][0], f"a trace holds at most {MOST_ROWS} rows; cut it, or divide it among files")
+    header = rows[0][1]
+    for line, row in rows[1:]:
         if len(row) != len(header):
             raise TraceMistake(line, f"has {len(row)} cells in place of {len(header)}; write {','.join(header)}")
-    return header, cells[1:]
+    return rows
 
 
 def _node_events(rows: Sequence[Row], number: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -13,8 +13,8 @@ from protocols.conversations.conversation import Array, Send
 from protocols.conversations.stepping.stepping import StepClient, StepServer
 from protocols.conversations.stepping.stepping_messages import Act, Observation
 from protocols.simulation.simulated_network import Network, Node
+from protocols.simulation.simulated_stepping import SERVER, AgentScript, LedgerLine, ServerScript, reward
 from protocols.wire.messages import Message
-from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, reward
 from tests.protocols.simulation.lockstep_world import World, catch
 
 BLOCK = 100
