@@ -15,7 +15,12 @@ LARGE = MachineResources(cores=1e6, memory=2**60)
 MAIN = Path(__file__).parents[3] / "configs" / "4agents_ring.yaml"
 CONFIG = Path(__file__).parents[3] / "configs" / "traces_4agents_ring.yaml"
 NODES = "time,node,state\n0,agent-0,up\n\n# a comment\n2,agent-1,down\n3500ms,agent-1,up\n4,agent-2,down\n"
-LINKS = "time,from,to,delay,loss,rate\n1,agent-0,agent-1,0.02,,\n2s,agent-0,agent-1,80ms,0.1,4mbit\n3,agent-0,agent-1,,,\n5,agent-2,agent-*,,1,\n"
+LINKS = """time,from,to,delay,loss,rate
+1,agent-0,agent-1,0.02,,
+2s,agent-0,agent-1,80ms,0.1,4mbit
+3,agent-0,agent-1,,,
+5,agent-2,agent-*,,1,
+"""
 
 
 @pytest.fixture(autouse=True)
