@@ -38,6 +38,7 @@ from orchestrator.experiments.nemesis.promises import BrokenPromise, Severity, s
 from orchestrator.experiments.running.averaging_simulation import Simulation
 from protocols.averaging.averager import RoundClosed
 from protocols.averaging.push_sum import PushSum
+from protocols.averaging.synchronous_gossip import KEPT
 from protocols.averaging.vector_arithmetic import Vector
 from protocols.runtime.settings_types import Period
 from protocols.simulation.simulated_episodes import DirectedEpisode, EpisodeStage
@@ -65,8 +66,9 @@ MOST_MESSAGES = 400.0
 BURST = 1000
 MOST_HELD = 64
 """entries of a container"""
-WHOLE_RUN = ("_exchanges",)
-"""containers with an entry for each finished episode, up to a limit of their own"""
+MOST_HELD_IN = {"_kept[]": KEPT + 2, "_led": 8, "_followed": 8, "_exchanges": 10**6}
+"""those of some containers: vectors of a neighbour of gossip; negotiations that are not forgotten, besides those of lost episodes; and
+finished exchanges, which have a limit of their own"""
 DROPPED = ("_edges", "_early", "_waiting", "_acknowledgements", "_lateness", "_tardy", "_missing", "_expected", "awaited", "unacknowledged")
 """containers in which a dead neighbour has no entry"""
 ROUNDS_KEPT = 40
@@ -186,13 +188,14 @@ class PeerWorld:
         self._check_deadlines(now)
 
     def _check_machines(self, name: str, node: Node) -> None:
+        lost = self.simulation.director.lost if self.simulation.director is not None else 0
         for conversation in node.conversations:
             kind = type(conversation).__name__
             refused = [reason for reason in conversation.counters if reason.startswith("bad.")]
             if refused and not self.corrupts:
                 self._break("messages.honest", f"{kind} of {name} has refused messages: {', '.join(refused)}")
             for where, size in held(conversation).items():
-                if size > MOST_HELD and where not in WHOLE_RUN:
+                if size > MOST_HELD_IN.get(where, MOST_HELD) + (lost if where in ("_led", "_followed") else 0):
                     self._break("memory.bounded", f"{where} of {kind} of {name} has {size} entries")
             if isinstance(conversation, PushSum):
                 window = self.simulation.settings.window + 1
