@@ -16,7 +16,7 @@ class Meant(NamedTuple):
     """Who meant an action, in which incarnation, for which tick of which server."""
 
     agent: str
-    life: int
+    incarnation: int
     server: int
     tick: int
 
@@ -38,16 +38,16 @@ def _check_ledger(ledger: list[LedgerLine], meant: dict[int, Meant]) -> dict[tup
         newest = place
         lines[place] = entry
         for agent, action in entry.actions.items():
-            if agent not in entry.lives:
+            if agent not in entry.incarnations:
                 raise SteppingViolation(f"{agent}, who is not present, counts at {place}")
             said = meant[action]
-            if said != Meant(agent, entry.lives[agent], *place):
-                raise SteppingViolation(f"at {place} counts {said} for incarnation {entry.lives[agent]} of {agent}")
+            if said != Meant(agent, entry.incarnations[agent], *place):
+                raise SteppingViolation(f"at {place} counts {said} for incarnation {entry.incarnations[agent]} of {agent}")
     return lines
 
 
 def _check_memory(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine]) -> None:
-    who = f"incarnation {memory.life} of {memory.agent}"
+    who = f"incarnation {memory.incarnation} of {memory.agent}"
     if memory.seen != sorted(set(memory.seen)):
         raise SteppingViolation(f"{who} sees {memory.seen}")
     places = [(kept.server, kept.tick) for kept in memory.kept]
@@ -57,8 +57,8 @@ def _check_memory(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine
         entry = lines.get(place)
         if entry is None:
             raise SteppingViolation(f"{who} keeps a transition of {place}, which is not in the ledger")
-        if entry.lives.get(memory.agent) != memory.life:
-            raise SteppingViolation(f"{who} keeps a transition of {place}, where incarnation {entry.lives.get(memory.agent)} counts")
+        if entry.incarnations.get(memory.agent) != memory.incarnation:
+            raise SteppingViolation(f"{who} keeps a transition of {place}, where incarnation {entry.incarnations.get(memory.agent)} counts")
         if entry.actions.get(memory.agent, 0) != kept.action or entry.rewards[memory.agent] != kept.reward:
             raise SteppingViolation(f"{who} keeps {kept}, the ledger {entry}")
     _check_sums(memory, lines, who)

@@ -1,4 +1,4 @@
-"""A run of real processes under fault traces: what it records is what the files say."""
+"""A run of real processes under fault traces: what it records equals the files."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _link(severity: str, agents: Sequence[str], random: Random) -> Entry:
         most = 0.1 if severity == "mild" else random.choice([0.3, 0.9])
         link["loss"] = round(random.uniform(0.02, most), 2)
     if random.random() < 0.4:
-        link["duplicate"] = {"p": round(random.uniform(0.05, 0.6), 2), "gap": _seconds(random.choice([0.005, 0.05, 0.3]))}
+        link["duplicate"] = {"p": round(random.uniform(0.05, 0.6), 2), "gap": _seconds(random.choice([0.005, 0.05, 0.3, 1.5]))}
     if random.random() < 0.3:
         link["reorder"] = {"p": round(random.uniform(0.05, 0.5), 2), "hold": _seconds(random.choice([0.02, 0.05]))}
     if not {"delay", "loss", "duplicate", "reorder"} & link.keys():

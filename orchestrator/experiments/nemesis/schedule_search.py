@@ -105,9 +105,10 @@ def search(
         outcome.simulated += number
         outcome.processor += processor
         outcome.seconds = time.monotonic() - began
-        report(outcome)
         if seed is not None:
             failed.append(seed)
+        elif not failed:
+            report(outcome)
     if failed:
         outcome.failure = shrunk(configuration, min(failed))
     outcome.seconds = time.monotonic() - began

@@ -74,7 +74,7 @@ class SteppingWorld:
             raise BrokenPromise("steps.resumed", text, network.now)
         newest = self.ledger[-1]
         for memory in self.memories:
-            if memory.life != network.nodes[memory.agent].incarnation:
+            if memory.incarnation != network.nodes[memory.agent].incarnation:
                 continue
             last = memory.kept[-1] if memory.kept else None
             if last is None or last.server != newest.server or last.tick < newest.tick - TICKS_AFTER // 2:

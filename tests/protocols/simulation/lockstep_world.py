@@ -79,11 +79,11 @@ class World:
             self._later(self.random.uniform(0.0, 1.0), self._start_server)
 
     def _start_agent(self, name: str) -> None:
-        life = self.network.nodes[name].incarnation + 1 if name in self.network.nodes else 1
+        incarnation = self.network.nodes[name].incarnation + 1 if name in self.network.nodes else 1
 
         def action(server: int, tick: int) -> int:
             number = len(self.meant) + 1
-            self.meant[number] = Meant(name, life, server, tick)
+            self.meant[number] = Meant(name, incarnation, server, tick)
             return number
 
         def thinking(server: int, tick: int) -> float:
@@ -100,18 +100,18 @@ class World:
             node.script.environment_moved(server)
 
     def _kill_agent(self, name: str) -> None:
-        life = self.network.nodes[name].incarnation
+        incarnation = self.network.nodes[name].incarnation
         self.network.kill(name)
         self.faults += 1
         if self.random.random() < 0.5:  # the run server notices
-            self._later(self.random.uniform(0.0, 5.0), lambda: self._tell_of_death(name, life))
+            self._later(self.random.uniform(0.0, 5.0), lambda: self._tell_of_death(name, incarnation))
         if self.random.random() < 0.7:
             self._later(self.random.uniform(0.05, 3.0), lambda: self._start_agent(name))
 
-    def _tell_of_death(self, name: str, life: int) -> None:
+    def _tell_of_death(self, name: str, incarnation: int) -> None:
         script = self.network.nodes[SERVER].script
         assert isinstance(script, ServerScript)
-        script.lost(name, life)
+        script.lost(name, incarnation)
 
     # --- to the end -----------------------------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class World:
         newest = self.ledger[-1] if living else None
         for memory in self.memories:
             node = network.nodes[memory.agent]
-            if newest is None or not node.alive or node.incarnation != memory.life:
+            if newest is None or not node.alive or node.incarnation != memory.incarnation:
                 continue
             last = memory.kept[-1] if memory.kept else None
             if last is None or last.server != newest.server or last.tick < newest.tick - TICKS_AFTER:
