@@ -137,9 +137,9 @@ class ServerScript(NodeScript):
     def _again(self, agent: str, tick: int) -> None:
         answer = self.stepping.answer(agent, tick)
         if answer is not None:
-            self.tell(agent, *answer)
+            self.send_observation(agent, *answer)
 
-    def tell(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
+    def send_observation(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
         """An observation, for the first or another time."""
         self.network.send(self.node, Send(agent, Observation(tick=tick), frames))
 
@@ -171,7 +171,7 @@ class ServerScript(NodeScript):
                 "applied": np.array([[applied.get(agent, STAND_IN)]], np.int32),
             }
             self.stepping.answered(agent, (self.stepping.tick, frames))
-            self.tell(agent, self.stepping.tick, frames)
+            self.send_observation(agent, self.stepping.tick, frames)
             self.point()
 
 

@@ -69,7 +69,7 @@ class EchoesRequests(ServerScript):
             self.requests.setdefault((src, message.tick), message.rid)
         super()._act(src, message, arrays, now)
 
-    def tell(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
+    def send_observation(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
         rid = self.requests.get((agent, tick - 1), "")
         self.network.send(self.node, Send(agent, Observation(tick=tick, rid=rid), frames))
 
