@@ -51,7 +51,7 @@ BUGS: dict[str, PlantedBug] = {}
 
 
 def planted(mode: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Decorator that lists a bug under the name of the function that plants it; its docstring says what it is."""
+    """Decorator that lists a bug under the name of the function that plants it; its docstring describes it."""
 
     def add(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
         BUGS[plant.__name__] = PlantedBug(str(plant.__doc__).rstrip("."), mode, plant)

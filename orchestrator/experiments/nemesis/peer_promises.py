@@ -231,7 +231,7 @@ class PeerWorld:
             self._check_moves(name, event)
 
     def _check_moves(self, name: str, event: RoundClosed) -> None:
-        """Of a round that lies far enough back."""
+        """Of a round that is old enough."""
         closed = self._rounds[event.round]
         if name in closed or (self.network.nodes[name].incarnation > 1 and event.round <= 1):
             self._spoilt.add(event.round)  # an agent that returned counts anew

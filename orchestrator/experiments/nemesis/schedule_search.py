@@ -116,7 +116,7 @@ def search(
 
 
 def _chunks(configuration: Configuration, seeds: range, jobs: int, deadline: float) -> Iterator[tuple[int, int | None, float]]:
-    """What `first_failure` says of each chunk of seeds; ends after the first failure or at the deadline, when what has begun is over."""
+    """What `first_failure` returns for each chunk of seeds; ends after the first failure or at the deadline, when what has begun is over."""
     chunks = iter([seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)])
     if jobs == 1:
         for chunk in chunks:
@@ -143,7 +143,7 @@ def _chunks(configuration: Configuration, seeds: range, jobs: int, deadline: flo
 
 
 def repeats(failure: Failure, configuration: Configuration, given: Path, overrides: Sequence[str]) -> dict[str, str]:
-    """The command that simulates the smallest schedule, and the one that runs it with real processes (or why there is none)."""
+    """The command that simulates the smallest schedule, and the one that runs it with real processes (or why it cannot be run)."""
     faults = {"seed": failure.seed, "heal_before_end": 0.0, "events": failure.schedule}
     words = [str(given), *overrides, f"seed={failure.seed}", f"faults={flow(faults)}"]
     simulate = shlex.join(["orchestrate", "simulate", *words, "--check"])

@@ -18,7 +18,7 @@ Fails = Callable[[Sequence[Entry]], bool]
 
 
 class Shrinking:
-    """Shrinks schedules by trials: `fails(entries)` simulates one and says whether the same promise is broken."""
+    """Shrinks schedules by trials: `fails(entries)` simulates one and returns whether the same promise is broken."""
 
     def __init__(self, fails: Fails, most: int = MOST_TRIALS) -> None:
         self._simulates, self._most = fails, most

@@ -122,13 +122,13 @@ class SteppingWorld:
         incarnation = self.network.nodes[name].incarnation
         self.network.kill(name)
 
-        def tell(agent: str) -> None:
+        def report_end(agent: str) -> None:
             server = self.network.nodes[SERVER]
             if server.alive and isinstance(server.script, ServerScript):
                 server.script.lost(agent, incarnation)
 
         if name != SERVER:
-            self._later(self._random.uniform(0.0, ROSTER), name, tell)
+            self._later(self._random.uniform(0.0, ROSTER), name, report_end)
 
     def _back(self, name: str) -> None:
         if name == SERVER:
