@@ -1,6 +1,6 @@
 """Fault traces: the CSV files of `faults.traces`, expanded into `faults.events` and `faults.links`.
 
-The header of a file specifies what it holds. Times are seconds since training began, or durations with a unit; blank lines and lines that begin
+The header of a file states what it holds. Times are seconds since training began, or durations with a unit; empty ones and lines that begin
 with `#` are skipped.
 
     time,node,state                  a node is `down` from then on, or `up` again

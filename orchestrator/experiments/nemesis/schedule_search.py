@@ -116,7 +116,7 @@ def search(
 
 
 def _chunks(configuration: Configuration, seeds: range, jobs: int, deadline: float) -> Iterator[tuple[int, int | None, float]]:
-    """What `first_failure` returns for each chunk of seeds; ends after the first failure or at the deadline, when what has begun is over."""
+    """What `first_failure` returns for each chunk of seeds; ends after the first failure or at the deadline, after running chunks."""
     chunks = iter([seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)])
     if jobs == 1:
         for chunk in chunks:
