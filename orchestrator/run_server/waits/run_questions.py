@@ -1,4 +1,4 @@
-"""`why`: asks the run server what all processes wait for, asks the system about those that do not answer, and finds the chains to the causes.
+"""`why`: asks the run server what all processes wait for, and the system about those that do not answer; then finds the causes.
 
 Where the run server does not answer, what can be said comes from the files of the run and from /proc, if it runs on this machine.
 """
@@ -57,7 +57,7 @@ class WhyReport:
 
 
 def why(run: Path | Run, node: str | None = None) -> WhyReport:
-    """The waits of a run, or of one node and the chains that it is part of. Takes about a second where a process does not answer, else less.
+    """The waits of a run, or of one node and the chains that it is part of; within about two seconds.
 
     `UsageError` for a node that the run does not have. `Unreachable` where the run server does not answer and its process can't be found on
     this machine.
@@ -72,7 +72,8 @@ def why(run: Path | Run, node: str | None = None) -> WhyReport:
     facts = _ask(found, local)
     nodes = local.facts(facts)
     if node is not None and node not in nodes:
-        raise UsageError(f'{found.name} has no node "{node}"; {hint(node, list(nodes), f"it is one of {", ".join(nodes)}")}')
+        cure = hint(node, list(nodes), f"it is one of {', '.join(nodes)}")
+        raise UsageError(f'{found.name} has no node "{node}"; {cure}')
     chains = wait_chains(nodes, facts.get("faults", ()), float(facts.get("beat", 0.5)))
     if node is not None:
         chains = [chain for chain in chains if node in chain.nodes] or [WaitChain("good", f"{node} does not wait longer than usual")]

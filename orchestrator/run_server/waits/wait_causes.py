@@ -1,4 +1,4 @@
-"""Why a process makes its peers wait: what is wrong with it, in words, from its heartbeat, the system's view of it, and the faults of the run."""
+"""Why a process makes its peers wait: what is wrong with it, in words. Known are its heartbeat, the system's view of it, and the faults."""
 
 from __future__ import annotations
 

@@ -134,9 +134,8 @@ def _sentence(paths: Sequence[_Path], waiting: Sequence[str]) -> WaitChain:
     parts.append(f"{title(path.end[1])} {path.cause.text}" if path.end[0] == "node" else path.cause.text)
     on_path = {name for hop in path.hops for name in (hop[0], hop[2])}
     if others := sorted(set(waiting) - on_path):
-        parts.append(
-            f"{', '.join(others[:4])}{f' and {len(others) - 4} more' if len(others) > 4 else ''} wait{'' if len(others) > 1 else 's'} for the same"
-        )
+        more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+        parts.append(f"{', '.join(others[:4])}{more} wait{'' if len(others) > 1 else 's'} for the same")
     return WaitChain(path.cause.level, "; ".join(parts), frozenset(on_path | set(waiting)))
 
 
