@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.run_server.waits.wait_causes import NodeFacts, Trouble, is_long, trouble_of
+from orchestrator.run_server.waits.wait_causes import LONG, NodeFacts, Trouble, is_long, trouble_of
 from protocols.runtime.node_start import RUN_SERVER
 
 Wait = Mapping[str, Any]
@@ -73,12 +73,15 @@ class _Follower:
         """One path for each peer that a long wait of `name` has."""
         found: list[_Path] = []
         node = self._nodes.get(name)
-        for wait in [] if node is None else filter(is_long, node.waits):
-            if not wait["peers"]:
+        for wait in [] if node is None else node.waits:
+            long = is_long(wait)
+            if long and not wait["peers"]:
                 text = f"waits for {wait['operation']} for {wait['seconds']:.1f} s"
                 found.append(_Path(((name, wait, ""),), ("own", name), Trouble("warn", text)))
             for peer in wait["peers"]:
-                found += self._onward(name, wait, peer, (*seen, name))
+                # With a peer that stands, a wait is told of that would be usual elsewhere.
+                if long or (wait["seconds"] > LONG and peer in self._troubles):
+                    found += self._onward(name, wait, peer, (*seen, name))
         return found
 
     def _onward(self, name: str, wait: Wait, peer: str, seen: tuple[str, ...]) -> list[_Path]:
