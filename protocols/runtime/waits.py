@@ -136,5 +136,5 @@ def stack_of(frame: FrameType | None) -> tuple[str, ...]:
 
 def frame_text(function: str, file: str, line: int) -> str:
     """`function in file:line`, at most `LONGEST_TEXT` characters: the end of a long path is kept."""
-    head, tail = f"{function[:60]} in ", f"{file}:{line}"
+    head, tail = f"{function[-60:]} in ", f"{file}:{line}"
     return head + tail[-(LONGEST_TEXT - len(head)) :]

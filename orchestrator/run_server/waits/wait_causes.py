@@ -49,6 +49,11 @@ class NodeFacts:
         """What its main thread is in, where that has not turned for long."""
         return next((wait for wait in self.entry.get("waits", ()) if wait["own"]), None)
 
+    @property
+    def busy(self) -> bool:
+        """Whether it computes: it runs or is ready to run, or has used much of a core."""
+        return self.state == "R" or (self.cpu is not None and self.cpu >= _BUSY)
+
     def silent(self, beat: float) -> bool:
         """Whether it does not answer: heartbeats are missing, or none has come yet."""
         age = self.entry.get("age")
@@ -106,8 +111,8 @@ def _busy(node: NodeFacts, own: Mapping[str, Any], faults: Sequence[Mapping[str,
         return Trouble("bad", f"waits for its disk {lasts} ({what}){_stack(node)}")
     if node.state == "D":
         return Trouble("bad", f"waits for a disk or another device {lasts} ({what}){_stack(node)}")
-    if node.cpu is not None and node.cpu >= _BUSY:
-        return Trouble("warn", f"has been in {what} {lasts} and uses {100 * node.cpu:.0f} % of a core{inbox}{_stack(node)}")
+    if node.busy:
+        return Trouble("warn", f"has been in {what} {lasts} and computes{_share(node)}{inbox}{_stack(node)}")
     return Trouble("bad", f"stands still in {what} {lasts}{inbox}{_stack(node)}")
 
 
@@ -115,9 +120,13 @@ def _process(node: NodeFacts) -> str:
     """What the system says about a process that does not answer."""
     if node.state == "D":
         return ": it waits for a disk or another device (state D)"
-    if node.state and node.cpu is not None and node.cpu >= _BUSY:
-        return f": it uses {100 * node.cpu:.0f} % of a core"
+    if node.busy:
+        return f": it computes{_share(node)}, and no other thread of it runs"
     return ": its process lives" if node.state else ""
+
+
+def _share(node: NodeFacts) -> str:
+    return "" if node.cpu is None else f" ({100 * node.cpu:.0f} % of a core)"
 
 
 def _stack(node: NodeFacts) -> str:

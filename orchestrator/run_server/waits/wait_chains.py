@@ -14,6 +14,8 @@ from orchestrator.run_server.waits.wait_causes import LONG, NodeFacts, Trouble, 
 from protocols.runtime.node_start import RUN_SERVER
 
 Wait = Mapping[str, Any]
+_EARLIER = 0.5
+"""share of a wait's seconds that a wait of the peer must have to be its cause: the peer has made progress after shorter ones began"""
 _LEVELS = ("bad", "warn", "good")
 
 
@@ -50,7 +52,10 @@ def wait_chains(nodes: Mapping[str, NodeFacts], faults: Sequence[Mapping[str, An
         if paths and name not in troubles:
             best = max(paths, key=lambda path: path.rank)
             groups.setdefault(best.end, []).append(best)
-    chains = [_sentence(paths, [p.hops[0][0] for p in paths]) for paths in groups.values()]
+    known = {end: paths for end, paths in groups.items() if end[0] != "unknown"}
+    # What waits for no known reason beside a known one is mostly a consequence of it.
+    longest = sorted((known or groups).values(), key=lambda paths: -max(path.hops[0][1]["seconds"] for path in paths))
+    chains = [_sentence(paths) for paths in longest]
     for name, trouble in troubles.items():
         if ("node", name) not in groups:
             chains.append(WaitChain(trouble.level, f"{title(name)} {trouble.text}", frozenset({name})))
@@ -69,11 +74,13 @@ class _Follower:
     def __init__(self, nodes: Mapping[str, NodeFacts], troubles: Mapping[str, Trouble], faults: Sequence[Mapping[str, Any]]) -> None:
         self._nodes, self._troubles, self._faults = nodes, troubles, faults
 
-    def paths(self, name: str, seen: tuple[str, ...] = ()) -> list[_Path]:
-        """One path for each peer that a long wait of `name` has."""
+    def paths(self, name: str, seen: tuple[str, ...] = (), least: float = 0.0) -> list[_Path]:
+        """One path for each peer that a long wait of `name` has. Waits below `least` seconds began after what they would explain."""
         found: list[_Path] = []
         node = self._nodes.get(name)
         for wait in [] if node is None else node.waits:
+            if wait["seconds"] < least:
+                continue
             long = is_long(wait)
             if long and not wait["peers"]:
                 text = f"waits for {wait['operation']} for {wait['seconds']:.1f} s"
@@ -92,17 +99,20 @@ class _Follower:
             text = f"the link between {title(name)} and {title(peer)} is cut by the fault {cut}"
             return [_Path((hop,), ("link", cut), Trouble("bad", text))]
         if peer not in seen:
-            onward = self.paths(peer, seen)
+            onward = self.paths(peer, seen, _EARLIER * wait["seconds"])
             known = [path for path in onward if path.end[0] != "unknown"]
             if known or onward:
                 best = max(known or onward, key=lambda path: path.rank)
                 return [_Path((hop, *best.hops), best.end, best.cause)]
-        return [_Path((hop,), ("unknown", peer), Trouble("warn", self._unknown(name, peer, seen)))]
-
-    def _unknown(self, name: str, peer: str, seen: tuple[str, ...]) -> str:
+        if (fault := next((fault["id"] for fault in self._faults if fault["kind"] == "link"), None)) is not None:
+            text = f"a message between {title(name)} and {title(peer)} was lost or is delayed by the fault {fault} of the links"
+            return [_Path((hop,), ("link", name, peer), Trouble("bad", text))]
         if peer in seen:
-            return f"{title(peer)} waits too: a message between {' and '.join(map(title, sorted({name, peer})))} was lost or is delayed"
-        return f"{title(peer)} answers and does not stand still: its message was not sent yet, was lost, or is delayed"
+            pair = sorted({name, peer})
+            text = f"{title(peer)} waits too: a message between {' and '.join(map(title, pair))} was lost or is delayed"
+            return [_Path((hop,), ("unknown", *pair), Trouble("warn", text))]
+        text = f"{title(peer)} answers and does not stand still: its message was not sent yet, was lost, or is delayed"
+        return [_Path((hop,), ("unknown", peer), Trouble("warn", text))]
 
     def _cut(self, a: str, b: str) -> str | None:
         """The fault that separates two nodes."""
@@ -129,17 +139,17 @@ def wait_text(wait: Wait, peer: str = "") -> str:
     return f"{wait['operation']}{source} ({wait['seconds']:.1f} s{limit})"
 
 
-def _sentence(paths: Sequence[_Path], waiting: Sequence[str]) -> WaitChain:
-    path = max(paths, key=lambda path: path.rank)
+def _sentence(paths: Sequence[_Path]) -> WaitChain:
+    path, waiting = max(paths, key=lambda path: path.rank), {path.hops[0][0] for path in paths}
     if path.end[0] == "own":
         return WaitChain(path.cause.level, f"{title(path.end[1])} {path.cause.text}", frozenset({path.end[1]}))
     parts = [f"{title(name)} waits for {wait_text(wait, peer)}" for name, wait, peer in path.hops]
     parts.append(f"{title(path.end[1])} {path.cause.text}" if path.end[0] == "node" else path.cause.text)
     on_path = {name for hop in path.hops for name in (hop[0], hop[2])}
-    if others := sorted(set(waiting) - on_path):
+    if others := sorted(waiting - on_path):
         more = f" and {len(others) - 4} more" if len(others) > 4 else ""
         parts.append(f"{', '.join(others[:4])}{more} wait{'' if len(others) > 1 else 's'} for the same")
-    return WaitChain(path.cause.level, "; ".join(parts), frozenset(on_path | set(waiting)))
+    return WaitChain(path.cause.level, "; ".join(parts), frozenset(on_path | waiting))
 
 
 def _longest(nodes: Mapping[str, NodeFacts]) -> str:
