@@ -214,6 +214,7 @@ def learning(here: PlantedRun) -> None:
             time.sleep(1.0)
             words = [sys.executable, "-m", "orchestrator", "down", at.directory.name]
             down = subprocess.Popen(words, env=at.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _until(lambda: read(at.directory).state == "STOPPING")
             yield
         down.wait(60)
 
@@ -270,7 +271,7 @@ def _until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 90
     while not holds():
         if time.monotonic() > end:
-            raise SystemExit("the run did not come up within 90 s")
+            raise SystemExit("the run was not there within 90 s")
         time.sleep(0.1)
 
 

@@ -85,7 +85,7 @@ def trouble_of(node: NodeFacts, faults: Sequence[Mapping[str, Any]], beat: float
     if state == "left":
         return None
     if state == "joining":
-        return Trouble("bad", f"has not registered for {entry['silent']:.1f} s{_process(node)}{_stack(node)}")
+        return Trouble("warn", f"has not registered for {entry['silent']:.1f} s{_process(node)}{_stack(node)}")
     if node.silent(beat):
         since = f" for {entry['silent']:.1f} s" if entry.get("silent") else ""
         return Trouble("bad", f"does not answer{since}{_process(node)}{_stack(node)}")

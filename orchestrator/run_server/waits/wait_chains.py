@@ -37,9 +37,10 @@ class _Path:
     cause: Trouble
 
     @property
-    def rank(self) -> tuple[bool, float]:
-        """A known cause counts more than none, then the longest first wait."""
-        return self.end[0] != "unknown", self.hops[0][1]["seconds"]
+    def rank(self) -> tuple[bool, bool, float]:
+        """A known cause counts more than none, then what the whole run waits for, then the longest first wait."""
+        first, wait, _ = self.hops[0]
+        return self.end[0] != "unknown", first == RUN_SERVER, wait["seconds"]
 
 
 def wait_chains(nodes: Mapping[str, NodeFacts], faults: Sequence[Mapping[str, Any]], beat: float) -> list[WaitChain]:
@@ -48,9 +49,10 @@ def wait_chains(nodes: Mapping[str, NodeFacts], faults: Sequence[Mapping[str, An
     follow = _Follower(nodes, troubles, faults)
     groups: dict[tuple[str, ...], list[_Path]] = {}
     for name in nodes:
-        paths = follow.paths(name)
-        if paths and name not in troubles:
-            best = max(paths, key=lambda path: path.rank)
+        paths = [] if name in troubles else follow.paths(name)
+        best = max(paths, key=lambda path: path.rank, default=None)
+        # A phase of the run may last: without a cause that is known it is no news.
+        if best is not None and not (best.end[0] == "unknown" and RUN_SERVER in (hop[0] for hop in best.hops)):
             groups.setdefault(best.end, []).append(best)
     known = {end: paths for end, paths in groups.items() if end[0] != "unknown"}
     # What waits for no known reason beside a known one is mostly a consequence of it.
@@ -99,7 +101,8 @@ class _Follower:
             text = f"the link between {title(name)} and {title(peer)} is cut by the fault {cut}"
             return [_Path((hop,), ("link", cut), Trouble("bad", text))]
         if peer not in seen:
-            onward = self.paths(peer, seen, _EARLIER * wait["seconds"])
+            # While the run server waits for the end of a phase, others begin and end waits.
+            onward = self.paths(peer, seen, 0.0 if RUN_SERVER in (name, peer) else _EARLIER * wait["seconds"])
             known = [path for path in onward if path.end[0] != "unknown"]
             if known or onward:
                 best = max(known or onward, key=lambda path: path.rank)
@@ -148,7 +151,7 @@ def _sentence(paths: Sequence[_Path]) -> WaitChain:
     on_path = {name for hop in path.hops for name in (hop[0], hop[2])}
     if others := sorted(waiting - on_path):
         more = f" and {len(others) - 4} more" if len(others) > 4 else ""
-        parts.append(f"{', '.join(others[:4])}{more} wait{'' if len(others) > 1 else 's'} for the same")
+        parts.append(f"{', '.join(map(title, others[:4]))}{more} wait{'' if len(others) > 1 else 's'} for the same")
     return WaitChain(path.cause.level, "; ".join(parts), frozenset(on_path | waiting))
 
 

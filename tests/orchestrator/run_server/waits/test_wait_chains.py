@@ -97,6 +97,20 @@ def test_work_that_always_takes_long_is_no_trouble() -> None:
     assert level == "good"
 
 
+def test_the_run_server_waits_for_a_phase_without_news_and_comes_first_with_a_cause() -> None:
+    run = node("run", wait("the end of the last evaluation", "env-0", seconds=50.0, left=550.0))
+    acting = node("env-0", wait("the actions of tick 9 (evaluation)", "agent-1", seconds=3.0))
+    assert said(run, node("env-0"), node("agent-1"))[0][0] == "good"
+    ((level, text),) = said(run, acting, node("agent-1", system="T"))
+    assert level == "bad" and text.startswith(
+        "the run server waits for the end of the last evaluation from env-0 (50.0 s of 600 s); env-0 waits for"
+    )
+    assert text.endswith("agent-1 does not answer: stopped (SIGSTOP)")
+    starting = node("agent-0", wait("the start of the run", "run")), node("run", wait("the registration", "agent-1", seconds=6.0))
+    ((level, text),) = said(*starting, node("agent-1", state="joining", age=None, silent=5.0))
+    assert level == "warn" and text.startswith("the run server waits for the registration from agent-1")
+
+
 def test_a_cut_link_is_the_cause_of_waits_across_it() -> None:
     nodes = node("agent-0", wait("the trace of an episode", "agent-1")), node("agent-1"), node("agent-2")
     ((_, across),) = said(*nodes, faults=[fault("partition", "agent-0 | agent-1 agent-2")])
