@@ -3,8 +3,8 @@
     python benchmarks/why_planted_hangs.py [--runs ring,room,learning,flooded,lockstep]
 
 Five runs on this machine. A hang is planted, `DELAY` seconds pass, and the command is run once: `named` is whether its first sentence has
-the node and the cause that were planted. `command` is the time of the process, with the start of Python; `call` that of `why(...)` in a
-process that runs already.
+the node and the cause that were planted. `command` is the time of the process, with the start of Python, and `processor` its processor
+time, which depends less on other programs; `call` is the time of `why(...)` in a process that runs already.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Row:
     sentence: str
     named: bool
     command: float
+    processor: float
     call: float
 
 
@@ -138,15 +139,16 @@ class PlantedRun:
         time.sleep(_RECOVERY)
 
     def _ask(self, hang: str, expected: str) -> None:
-        began = time.monotonic()
+        began, before = time.monotonic(), os.times()
         done = self.command("why", self.directory.name, "--json")
-        command = time.monotonic() - began
+        command, after = time.monotonic() - began, os.times()
+        processor = after.children_user + after.children_system - before.children_user - before.children_system
         began = time.monotonic()
         why(self.directory)
         call = time.monotonic() - began
         chains = json.loads(done.stdout)["chains"] if done.returncode == 0 else [{"level": "bad", "text": done.stderr.strip()}]
         sentence = next((chain["text"] for chain in chains if chain["level"] != "good"), chains[0]["text"])
-        self.rows.append(Row(hang, sentence, re.search(expected, sentence) is not None, command, call))
+        self.rows.append(Row(hang, sentence, re.search(expected, sentence) is not None, command, processor, call))
         print(f"{'named' if self.rows[-1].named else 'MISSED':<7} {command:4.1f} s {call:4.1f} s  {hang}: {sentence}", file=sys.stderr)
 
     def end(self) -> None:
@@ -289,8 +291,11 @@ def main(arguments: Sequence[str]) -> int:
                 with run(Path(folder), name) as here:
                     part(here)
                 rows += here.rows
-    lines = [(row.hang, row.sentence, "yes" if row.named else "no", f"{row.command:.1f}", f"{row.call:.2f}") for row in rows]
-    print(table(("hang", "sentence", "named", "command [s]", "call [s]"), lines))
+    lines = [
+        (row.hang, row.sentence, "yes" if row.named else "no", f"{row.command:.1f}", f"{row.processor:.1f}", f"{row.call:.2f}")
+        for row in rows
+    ]
+    print(table(("hang", "sentence", "named", "command [s]", "processor [s]", "call [s]"), lines))
     print(f"{sum(row.named for row in rows)} of {len(rows)} named")
     return 0 if all(row.named for row in rows) else 1
 

@@ -16,7 +16,7 @@ def why(
     run: RunArgument,
     node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node, with its stack.")] = None,
 ) -> None:
-    """Say why a run stands still: the chain from who waits to the cause, then what each process waits for, since when and until when."""
+    """Print why a run stands still: the chain of waits to the cause, then what each process waits for, since when and until when."""
     from orchestrator.run_server.waits import run_questions
 
     settings = options(context)

@@ -1,4 +1,4 @@
-"""What the system knows about a process of this machine: its state and its processor time; and its Python stack, by SIGQUIT."""
+"""What the system has about a process of this machine: its state and its processor time; and its Python stack, by SIGQUIT."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ProcessState:
 
 
 def process_state(pid: int) -> ProcessState | None:
-    """State of a process; None where there is none, or the system has no /proc."""
+    """State of a process; None where it has ended, or the system has no /proc."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except OSError:

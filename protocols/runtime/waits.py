@@ -1,6 +1,6 @@
 """What a process waits for now, by name, with its peers and its deadline: the answer to `orchestrate why`.
 
-The main loop tells the registry in every turn that it runs, and every `PERIOD` seconds what its state machines wait for. Any other thread
+The main loop calls the registry in every turn, and gives it every `PERIOD` seconds what its state machines wait for. Any other thread
 reads the newest list. Where the main loop has not turned for `AWAY` seconds, the report has the activity that it is in, and its stack.
 """
 

@@ -1,6 +1,6 @@
 """`why`: asks the run server what all processes wait for, and the system about those that do not answer; then finds the causes.
 
-Where the run server does not answer, what can be said comes from the files of the run and from /proc, if it runs on this machine.
+Where the run server does not answer, the report comes from the files of the run and from /proc, if it runs on this machine.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class _LocalProcesses:
         return {name: state for name, pid in self._pids.items() if (state := process_state(pid)) is not None}
 
     def facts(self, facts: Mapping[str, Any]) -> dict[str, NodeFacts]:
-        """All processes, those that only the system knows too; stacks of silent ones are asked for by signal."""
+        """All processes, those that only the system has too; stacks of silent ones are asked for by signal."""
         time.sleep(max(0.0, self._began + _SAMPLE - time.monotonic()))
         now, elapsed = self._look(), time.monotonic() - self._began
         entries, beat = facts["nodes"], float(facts.get("beat", 0.5))

@@ -117,12 +117,12 @@ def _busy(node: NodeFacts, own: Mapping[str, Any], faults: Sequence[Mapping[str,
 
 
 def _process(node: NodeFacts) -> str:
-    """What the system says about a process that does not answer."""
+    """What the system has about a process that does not answer."""
     if node.state == "D":
         return ": it waits for a disk or another device (state D)"
     if node.busy:
         return f": it computes{_share(node)}, and no other thread of it runs"
-    return ": its process lives" if node.state else ""
+    return ": its process runs" if node.state else ""
 
 
 def _share(node: NodeFacts) -> str:

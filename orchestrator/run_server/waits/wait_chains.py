@@ -88,7 +88,7 @@ class _Follower:
                 text = f"waits for {wait['operation']} for {wait['seconds']:.1f} s"
                 found.append(_Path(((name, wait, ""),), ("own", name), Trouble("warn", text)))
             for peer in wait["peers"]:
-                # With a peer that stands, a wait is told of that would be usual elsewhere.
+                # With a peer that stands, a wait counts that would be usual elsewhere.
                 if long or (wait["seconds"] > LONG and peer in self._troubles):
                     found += self._onward(name, wait, peer, (*seen, name))
         return found

@@ -1,4 +1,4 @@
-"""What the run server knows about the waits of its processes, as one JSON object: the answer to `WhyRequest`.
+"""What the run server has about the waits of its processes, as one JSON object: the answer to `WhyRequest`.
 
     {"phase": text, "beat": seconds between heartbeats,
      "nodes": {NAME: {"role", "state", "host", "detail", "silent": seconds, "age": of the heartbeat or null, "waits": [...], "stack": [...],

@@ -1,4 +1,4 @@
-"""`orchestrate why` about runs that have ended, as files alone tell."""
+"""`orchestrate why` about runs that have ended, from files alone."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_a_chain_passes_through_processes_that_wait_themselves() -> None:
         (node("x", own("act", 2.0), depth=5000), "x stands still in the choice of actions for 2.0 s, and its inbox has 5000 messages"),
         (node("x", system="Z"), "x does not answer: its process has ended"),
         (node("x", state="dead", detail="exit 10 (crash)"), "x is dead: exit 10 (crash)"),
-        (node("x", state="joining", age=None, silent=12.0), "x has not registered for 12.0 s: its process lives"),
+        (node("x", state="joining", age=None, silent=12.0), "x has not registered for 12.0 s: its process runs"),
         (node("x", age=4.0, silent=4.0, cpu=0.9), f"x does not answer for 4.0 s: it computes (90 % of a core), {ALONE}"),
         (node("x", wait("the capacity")), "x waits for the capacity for 2.1 s"),
         (node("run", age=None, silent=0.0, system="T"), "the run server does not answer: stopped (SIGSTOP)"),
