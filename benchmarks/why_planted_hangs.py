@@ -41,7 +41,6 @@ _COMMON = [
 ]  # fmt: skip
 _RING = [
     "environment.options.horizon=20", "environment.goal_deadline=60s", "exchange.negotiation.deadline=30s", "exchange.consensus=null",
-    "supervision.checkpoint_interval=1s",
 ]  # fmt: skip
 _ROOM = [
     "environment.id=benchmarks.planted.room:Room", "environment.options={agents: 2}", "agents.goals=null",
@@ -171,7 +170,7 @@ def run(place: Path, name: str) -> Iterator[PlantedRun]:
 
 def ring(here: PlantedRun) -> None:
     """Three agents that negotiate, under the wall clock."""
-    here.start(*_COMMON, *_RING, "agents.count=3", "agents.overrides={agent-1: {learner: {hidden: [2000, 2000]}}}")
+    here.start(*_COMMON, *_RING, "agents.count=3")
     at = here
     at.ask("stopped agent", r"agent-1 does not answer: stopped \(SIGSTOP\)", lambda: at.stopped("agent-1"))
     at.ask("agent paused by a fault", r"agent-1 .* stopped \(SIGSTOP\) by the fault by-hand-", lambda: at.fault("pause", "agent-1"))
@@ -188,8 +187,6 @@ def ring(here: PlantedRun) -> None:
     at.ask("plugin that sleeps", stack + "sleep_long in hangs.py", lambda: at.planted("tick", "agent-1", "sleep_long"))
     native = r"agent-1 does not answer .*computes .*; its stack: .*compute_natively in hangs.py"
     at.ask("plugin in native code", native, lambda: at.planted("tick", "agent-1", "compute_natively"))
-    slow = "{storage: {target: agent-1, action: slow}}"
-    at.ask("slow disk", r"agent-1 waits for its disk .*writing a checkpoint", lambda: at.fault("event", slow))
 
 
 def room(here: PlantedRun) -> None:
@@ -206,7 +203,11 @@ def room(here: PlantedRun) -> None:
 def learning(here: PlantedRun) -> None:
     """Two agents that learn, and a stop."""
     at = here
-    at.start(*_COMMON, *_ROOM, "evaluation={every: 100000, episodes: 1, final_episodes: 1}", "agents.count=2")
+    large = "agents.overrides={agent-1: {learner: {hidden: [2000, 2000]}}}"
+    rare = "evaluation={every: 100000, episodes: 1, final_episodes: 1}"
+    at.start(*_COMMON, *_ROOM, rare, "agents.count=2", "supervision.checkpoint_interval=1s", large)
+    slow = "{storage: {target: agent-1, action: slow}}"
+    at.ask("slow disk", r"agent-1 waits for its disk .*writing a checkpoint", lambda: at.fault("event", slow))
     spins = r"agent-1 has been in an update of the learner .*computes .*; its stack: .*spin_forever"
     at.ask("learner that spins", spins, lambda: at.planted("learn", "agent-1", "spin_forever"))
 
@@ -218,7 +219,7 @@ def learning(here: PlantedRun) -> None:
             down = subprocess.Popen(words, env=at.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             _until(lambda: read(at.directory).state == "STOPPING")
             yield
-        down.wait(60)
+        down.wait(120)
 
     stop = r"the run server waits for the end of the process from agent-1 .*; agent-1 stands still .*sleep_long"
     at.ask("stop that waits for one node", stop, stopping)

@@ -1,11 +1,12 @@
 """From the waits of all processes to sentences: who waits for whom, and what is wrong at the end of the chain.
 
-Every long wait is followed over the peers that it waits for, until a process with trouble, a cut link, or a process that waits for nothing.
+Every long wait is followed over its peers, until a process with trouble, a cut link, or a process that waits for nothing.
 Chains with the same end are one sentence, that of the longest wait.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from orchestrator.run_server.waits.wait_causes import LONG, NodeFacts, Trouble, 
 from protocols.runtime.node_start import RUN_SERVER
 
 Wait = Mapping[str, Any]
+_Hop = tuple[str, Wait, str]
+"""who waits, the wait, and the peer that it leads to"""
 _EARLIER = 0.5
 """share of a wait's seconds that a wait of the peer must have to be its cause: the peer has made progress after shorter ones began"""
 _LEVELS = ("bad", "warn", "good")
@@ -30,9 +33,9 @@ class WaitChain:
 
 @dataclass(frozen=True)
 class _Path:
-    """Waits from process to process: each with the peer that it leads to. `end`: the same for paths with the same cause."""
+    """Waits from process to process. `end`: the same for paths with the same cause."""
 
-    hops: tuple[tuple[str, Wait, str], ...]
+    hops: tuple[_Hop, ...]
     end: tuple[str, ...]
     cause: Trouble
 
@@ -49,11 +52,10 @@ def wait_chains(nodes: Mapping[str, NodeFacts], faults: Sequence[Mapping[str, An
     follow = _Follower(nodes, troubles, faults)
     groups: dict[tuple[str, ...], list[_Path]] = {}
     for name in nodes:
-        paths = [] if name in troubles else follow.paths(name)
-        best = max(paths, key=lambda path: path.rank, default=None)
+        path = None if name in troubles else follow.path(name)
         # A phase of the run may last: without a cause that is known it is no news.
-        if best is not None and not (best.end[0] == "unknown" and RUN_SERVER in (hop[0] for hop in best.hops)):
-            groups.setdefault(best.end, []).append(best)
+        if path is not None and not (path.end[0] == "unknown" and RUN_SERVER in (hop[0] for hop in path.hops)):
+            groups.setdefault(path.end, []).append(path)
     known = {end: paths for end, paths in groups.items() if end[0] != "unknown"}
     # What waits for no known reason beside a known one is mostly a consequence of it.
     longest = sorted((known or groups).values(), key=lambda paths: -max(path.hops[0][1]["seconds"] for path in paths))
@@ -64,58 +66,69 @@ def wait_chains(nodes: Mapping[str, NodeFacts], faults: Sequence[Mapping[str, An
     for fault in faults:
         if not any(fault["id"] in chain.text for chain in chains):
             targets = ", ".join(fault["targets"]) or "links"
-            text = f"the fault {fault['id']} ({fault['kind']} {targets}) has lasted for {fault['seconds']:.1f} s"
+            what = f"cuts {targets}" if fault["kind"] == "partition" else f"({fault['kind']} {targets}) is active"
+            text = f"the fault {fault['id']} {what}, for {fault['seconds']:.1f} s; no process waits for it"
             chains.append(WaitChain("warn", text, frozenset(name for name in nodes if name in targets.replace(",", " ").split())))
     chains.sort(key=lambda chain: _LEVELS.index(chain.level))
     return chains or [WaitChain("good", "no process waits longer than usual" + _longest(nodes))]
 
 
 class _Follower:
-    """Finds the paths from a process to the causes of its waits."""
+    """Finds the path from a process to the cause of its waits."""
 
     def __init__(self, nodes: Mapping[str, NodeFacts], troubles: Mapping[str, Trouble], faults: Sequence[Mapping[str, Any]]) -> None:
         self._nodes, self._troubles, self._faults = nodes, troubles, faults
 
-    def paths(self, name: str, seen: tuple[str, ...] = (), least: float = 0.0) -> list[_Path]:
-        """One path for each peer that a long wait of `name` has. Waits below `least` seconds began after what they would explain."""
-        found: list[_Path] = []
-        node = self._nodes.get(name)
-        for wait in [] if node is None else node.waits:
-            if wait["seconds"] < least:
-                continue
-            long = is_long(wait)
-            if long and not wait["peers"]:
-                text = f"waits for {wait['operation']} for {wait['seconds']:.1f} s"
-                found.append(_Path(((name, wait, ""),), ("own", name), Trouble("warn", text)))
-            for peer in wait["peers"]:
-                # With a peer that stands, a wait counts that would be usual elsewhere.
-                if long or (wait["seconds"] > LONG and peer in self._troubles):
-                    found += self._onward(name, wait, peer, (*seen, name))
-        return found
+    def path(self, start: str) -> _Path | None:
+        """The shortest path to a cause, the longest waits first; without a known cause to a process that does not wait. None where `start`
+        does not wait for long. Every process is passed once."""
+        queue: deque[tuple[tuple[_Hop, ...], str, float]] = deque([((), start, 0.0)])
+        passed, unknown = {start}, None
+        while queue:
+            hops, name, least = queue.popleft()
+            for wait, peer in self._long_waits(name, least):
+                path = (*hops, (name, wait, peer))
+                if not peer:
+                    text = f"waits for {wait['operation']} for {wait['seconds']:.1f} s"
+                    return _Path(path, ("node", name), Trouble("warn", text))
+                if (found := self._cause(name, peer)) is not None:
+                    return _Path(path, *found)
+                # While the run server waits for the end of a phase, others begin and end waits.
+                least_of_peer = 0.0 if RUN_SERVER in (name, peer) else _EARLIER * wait["seconds"]
+                if peer in passed or not self._long_waits(peer, least_of_peer):
+                    unknown = unknown or self._unknown(path, peer in passed)
+                else:
+                    queue.append((path, peer, least_of_peer))
+                passed.add(peer)
+        return unknown
 
-    def _onward(self, name: str, wait: Wait, peer: str, seen: tuple[str, ...]) -> list[_Path]:
-        hop = (name, wait, peer)
+    def _long_waits(self, name: str, least: float) -> list[tuple[Wait, str]]:
+        """Waits and their peers, "" without any. Those below `least` seconds began after what they would explain; for a peer that stands, a
+        wait counts that would be usual elsewhere."""
+        waits = sorted(self._nodes[name].waits if name in self._nodes else (), key=lambda wait: -wait["seconds"])
+        found = [(wait, peer) for wait in waits if wait["seconds"] >= least for peer in (*wait["peers"],) or ("",)]
+        return [(wait, peer) for wait, peer in found if is_long(wait) or (wait["seconds"] > LONG and peer in self._troubles)]
+
+    def _cause(self, name: str, peer: str) -> tuple[tuple[str, ...], Trouble] | None:
         if (trouble := self._troubles.get(peer)) is not None:
-            return [_Path((hop,), ("node", peer), trouble)]
+            return ("node", peer), trouble
         if (cut := self._cut(name, peer)) is not None:
             text = f"the link between {title(name)} and {title(peer)} is cut by the fault {cut}"
-            return [_Path((hop,), ("link", cut), Trouble("bad", text))]
-        if peer not in seen:
-            # While the run server waits for the end of a phase, others begin and end waits.
-            onward = self.paths(peer, seen, 0.0 if RUN_SERVER in (name, peer) else _EARLIER * wait["seconds"])
-            known = [path for path in onward if path.end[0] != "unknown"]
-            if known or onward:
-                best = max(known or onward, key=lambda path: path.rank)
-                return [_Path((hop, *best.hops), best.end, best.cause)]
+            return ("link", cut), Trouble("bad", text)
+        return None
+
+    def _unknown(self, path: tuple[_Hop, ...], waits_too: bool) -> _Path:
+        name, _, peer = path[-1]
+        pair = " and ".join(map(title, sorted({name, peer})))
         if (fault := next((fault["id"] for fault in self._faults if fault["kind"] == "link"), None)) is not None:
-            text = f"a message between {title(name)} and {title(peer)} was lost or is delayed by the fault {fault} of the links"
-            return [_Path((hop,), ("link", name, peer), Trouble("bad", text))]
-        if peer in seen:
-            pair = sorted({name, peer})
-            text = f"{title(peer)} waits too: a message between {' and '.join(map(title, pair))} was lost or is delayed"
-            return [_Path((hop,), ("unknown", *pair), Trouble("warn", text))]
+            text = f"a message between {pair} was lost or is delayed by the fault {fault} of the links"
+            return _Path(path, ("link", name, peer), Trouble("bad", text))
+        if waits_too:
+            return _Path(
+                path, ("unknown", pair), Trouble("warn", f"{title(peer)} waits too: a message between {pair} was lost or is delayed")
+            )
         text = f"{title(peer)} answers and does not stand still: its message was not sent yet, was lost, or is delayed"
-        return [_Path((hop,), ("unknown", peer), Trouble("warn", text))]
+        return _Path(path, ("unknown", peer), Trouble("warn", text))
 
     def _cut(self, a: str, b: str) -> str | None:
         """The fault that separates two nodes."""
@@ -144,11 +157,9 @@ def wait_text(wait: Wait, peer: str = "") -> str:
 
 def _sentence(paths: Sequence[_Path]) -> WaitChain:
     path, waiting = max(paths, key=lambda path: path.rank), {path.hops[0][0] for path in paths}
-    if path.end[0] == "own":
-        return WaitChain(path.cause.level, f"{title(path.end[1])} {path.cause.text}", frozenset({path.end[1]}))
-    parts = [f"{title(name)} waits for {wait_text(wait, peer)}" for name, wait, peer in path.hops]
+    parts = [f"{title(name)} waits for {wait_text(wait, peer)}" for name, wait, peer in path.hops if peer]
     parts.append(f"{title(path.end[1])} {path.cause.text}" if path.end[0] == "node" else path.cause.text)
-    on_path = {name for hop in path.hops for name in (hop[0], hop[2])}
+    on_path = {name for hop in path.hops for name in (hop[0], hop[2]) if name}
     if others := sorted(waiting - on_path):
         more = f" and {len(others) - 4} more" if len(others) > 4 else ""
         parts.append(f"{', '.join(map(title, others[:4]))}{more} wait{'' if len(others) > 1 else 's'} for the same")
