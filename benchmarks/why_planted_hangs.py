@@ -130,10 +130,10 @@ class PlantedRun:
         finally:
             path.unlink()
 
-    def ask(self, hang: str, expected: str, planted: Callable[[], object]) -> None:
-        """Plant it, ask, and remove it. `expected`: what the sentence must match."""
+    def ask(self, hang: str, expected: str, planted: Callable[[], object], delay: float = DELAY) -> None:
+        """Plant it, ask `delay` seconds later, and remove it. `expected`: what the sentence must match."""
         with planted():  # type: ignore[attr-defined]
-            time.sleep(DELAY)
+            time.sleep(delay)
             self._ask(hang, expected)
         time.sleep(_RECOVERY)
 
@@ -203,13 +203,13 @@ def room(here: PlantedRun) -> None:
 def learning(here: PlantedRun) -> None:
     """Two agents that learn, and a stop."""
     at = here
-    large = "agents.overrides={agent-1: {learner: {hidden: [2000, 2000]}}}"
+    large = "agents.overrides={agent-1: {learner: {hidden: [2000, 2000], learning_starts: 150000}}}"
     rare = "evaluation={every: 100000, episodes: 1, final_episodes: 1}"
     at.start(*_COMMON, *_ROOM, rare, "agents.count=2", "supervision.checkpoint_interval=1s", large)
     slow = "{storage: {target: agent-1, action: slow}}"
     at.ask("slow disk", r"agent-1 waits for its disk .*writing a checkpoint", lambda: at.fault("event", slow))
-    spins = r"agent-1 has been in an update of the learner .*computes .*; its stack: .*spin_forever"
-    at.ask("learner that spins", spins, lambda: at.planted("learn", "agent-1", "spin_forever"))
+    spins = r"agent-0 has been in an update of the learner .*computes .*; its stack: .*spin_forever"
+    at.ask("learner that spins", spins, lambda: at.planted("learn", "agent-0", "spin_forever"))
 
     @contextmanager
     def stopping() -> Iterator[None]:
@@ -222,7 +222,7 @@ def learning(here: PlantedRun) -> None:
         down.wait(120)
 
     stop = r"the run server waits for the end of the process from agent-1 .*; agent-1 stands still .*sleep_long"
-    at.ask("stop that waits for one node", stop, stopping)
+    at.ask("stop that waits for one node", stop, stopping, delay=1.2)
 
 
 def flooded(here: PlantedRun) -> None:
