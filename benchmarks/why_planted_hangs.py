@@ -1,8 +1,8 @@
 """Does `orchestrate why` name the cause of a hang? 22 hangs in real runs, and for each the sentence and the time of the answer.
 
-    python benchmarks/why_planted_hangs.py [--runs ring,room,learning,flooded,lockstep]
+    python benchmarks/why_planted_hangs.py [--runs ring,room,disk,learning,flooded,lockstep]
 
-Five runs on this machine. A hang is planted, `DELAY` seconds pass, and the command is run once: `named` is whether its first sentence has
+Six runs on this machine. A hang is planted, `DELAY` seconds pass, and the command is run once: `named` is whether its first sentence has
 the node and the cause that were planted. `command` is the time of the process, with the start of Python, and `processor` its processor
 time, which depends less on other programs; `call` is the time of `why(...)` in a process that runs already.
 """
@@ -46,6 +46,7 @@ _ROOM = [
     "environment.id=benchmarks.planted.room:Room", "environment.options={agents: 2}", "agents.goals=null",
     "exchange.negotiation=null", "exchange.hindsight=null", "exchange.consensus=null",
 ]  # fmt: skip
+_RARE = "evaluation={every: 100000, episodes: 1, final_episodes: 1}"
 _EVALUATION = "evaluation={every: 1, episodes: 1000, final_episodes: 1, aligned: false}"
 """an evaluation is played nearly all the time"""
 
@@ -200,14 +201,18 @@ def room(here: PlantedRun) -> None:
     at.ask("evaluation with one agent missing", late, lambda: at.stopped("agent-1"))
 
 
+def disk(here: PlantedRun) -> None:
+    """Two agents, one with a large learner that never learns: its checkpoints have tens of megabytes."""
+    large = "agents.overrides={agent-1: {learner: {hidden: [1500, 1500], learning_starts: 150000}}}"
+    here.start(*_COMMON, *_ROOM, _RARE, "agents.count=2", "supervision.checkpoint_interval=4s", large)
+    slow = "{storage: {target: agent-1, action: slow}}"
+    here.ask("slow disk", r"agent-1 waits for its disk .*writing a checkpoint", lambda: here.fault("event", slow), delay=8.0)
+
+
 def learning(here: PlantedRun) -> None:
     """Two agents that learn, and a stop."""
     at = here
-    large = "agents.overrides={agent-1: {learner: {hidden: [2000, 2000], learning_starts: 150000}}}"
-    rare = "evaluation={every: 100000, episodes: 1, final_episodes: 1}"
-    at.start(*_COMMON, *_ROOM, rare, "agents.count=2", "supervision.checkpoint_interval=1s", large)
-    slow = "{storage: {target: agent-1, action: slow}}"
-    at.ask("slow disk", r"agent-1 waits for its disk .*writing a checkpoint", lambda: at.fault("event", slow))
+    at.start(*_COMMON, *_ROOM, _RARE, "agents.count=2")
     spins = r"agent-0 has been in an update of the learner .*computes .*; its stack: .*spin_forever"
     at.ask("learner that spins", spins, lambda: at.planted("learn", "agent-0", "spin_forever"))
 
@@ -228,7 +233,7 @@ def learning(here: PlantedRun) -> None:
 def flooded(here: PlantedRun) -> None:
     """An agent without which the environment goes on: its inbox fills."""
     at = here
-    at.start(*_COMMON, *_ROOM, "evaluation={every: 100000, episodes: 1, final_episodes: 1}", "agents.count=2", "environment.deadline=1ms",
+    at.start(*_COMMON, *_ROOM, _RARE, "agents.count=2", "environment.deadline=1ms",
              "environment.copies=1")  # fmt: skip
 
     @contextmanager
@@ -283,7 +288,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", default="", help="names of the runs to play, separated by commas")
     options = parser.parse_args(arguments)
-    parts = {part.__name__: part for part in (ring, room, learning, flooded, lockstep)}
+    parts = {part.__name__: part for part in (ring, room, disk, learning, flooded, lockstep)}
     rows: list[Row] = []
     print(machine())
     with tempfile.TemporaryDirectory(prefix="why-") as folder:

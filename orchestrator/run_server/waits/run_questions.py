@@ -57,7 +57,7 @@ class WhyReport:
 
 
 def why(run: Path | Run, node: str | None = None) -> WhyReport:
-    """The waits of a run, or of one node and the chains that it is part of; within about two seconds.
+    """The waits of a run, or of one node and the chains that it is part of. The run server has two seconds to answer.
 
     `UsageError` for a node that the run does not have. `Unreachable` where the run server does not answer and its process can't be found on
     this machine.
