@@ -31,6 +31,7 @@ from protocols.conversations.stepping.stepping_messages import Flag, Joined
 from protocols.runtime.clock import Clock
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.telemetry import TimeShares
+from protocols.runtime.waits import PendingWait
 from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, GoalSpace
 from protocols.spaces.layout import Layout
 from protocols.statistics.statistics_consensus import MixingRoundClosed
@@ -324,6 +325,10 @@ class PeerConversations:
                     conversation.peer_dead(name, now)
                 else:
                     conversation.peer_alive(name, self._incarnations[name], now)
+
+    def waits(self) -> list[PendingWait]:
+        """What the conversations wait for, in seconds of the agent's clock."""
+        return [wait for conversation in self._conversations for wait in conversation.waits()]
 
     def end_interval(self) -> None:
         """End all conversations: the next session starts others."""

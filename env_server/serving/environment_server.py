@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,9 +38,11 @@ from protocols.faults.node_faults.scheduled_faults import node_faults
 from protocols.runtime.clock import Clock
 from protocols.runtime.errors import BadMessage, EnvironmentFailure, ExitCode
 from protocols.runtime.node_control import Entrance
+from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
+from protocols.runtime.waits import PendingWait
 from protocols.spaces.layout import encode_layouts
 from protocols.topology import edges, topology_settings
 from protocols.transport import ReceivedMessage
@@ -87,6 +89,7 @@ class EnvironmentServer(ABC):
         self._entrance = entrance
         self._start = start
         self._time = TimeShares()
+        self.control.waits.activity = self._time.current
         self._period = parse_duration(configuration["metrics"]["every"])
         self._next_report = 0.0
         self._incarnations: dict[str, int] = {}
@@ -166,6 +169,7 @@ class EnvironmentServer(ABC):
         while not self._stopped:
             with self._time.spent("wait"):
                 received = self.transport.receive(self._receive_timeout(), max(1, self.stepping.awaited))
+            self.control.waits.turn(self._waits)
             for item in received:
                 self._handle(item)
             now = time.monotonic()
@@ -173,6 +177,26 @@ class EnvironmentServer(ABC):
                 self._step(now)
             self._keep_up(now)
         self._leave()
+
+    def _waits(self) -> list[PendingWait]:
+        """What the server waits for now."""
+        if not self._started:
+            return [PendingWait("the start of the run", (RUN_SERVER,))]
+        stepping, waits = self.stepping, []
+        if awaited := self._agents_to_join():
+            waits.append(PendingWait("the request to join", tuple(sorted(awaited))))
+        if missing := stepping.missing:
+            what = " (evaluation)" if self.control.progress.evaluating else ""
+            waits.append(PendingWait(f"the actions of tick {stepping.tick}{what}", tuple(sorted(missing)), *self._tick_times()))
+        return waits
+
+    def _agents_to_join(self) -> Collection[str]:
+        """Agents without which no tick is played."""
+        return () if self.stepping.present | self.stepping.joining else self.agents
+
+    def _tick_times(self) -> tuple[float | None, float | None]:
+        """When the open tick was opened, and until when it waits for actions."""
+        return None, None
 
     def _begin_part(self) -> None:
         """Start all copies and conversations anew: at the start, after a restart and, under the logical clock, after every checkpoint.

@@ -29,6 +29,7 @@ from orchestrator.cli import (  # noqa: F401 - the modules of commands add them 
     simulate,
     topology,
     up,
+    why,
 )
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
@@ -37,7 +38,7 @@ _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 _ORDER = (
     "up", "validate", "check-env", "migrate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare",
-    "ps", "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
+    "ps", "attach", "logs", "why", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
 )  # fmt: skip
 """of commands in the help"""
 

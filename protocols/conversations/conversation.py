@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from protocols.conversations.retries import RetryAttempt, RetryTimers
 from protocols.runtime.errors import BadMessage
+from protocols.runtime.waits import PendingWait
 from protocols.wire.messages import Message
 
 Array = NDArray[Any]
@@ -82,6 +83,10 @@ class Conversation(ABC, Generic[EventType]):
     def wake(self) -> float:
         """Earliest time, in seconds of the same clock, at which `tick` has something to do; infinite when nothing is pending."""
         return inf
+
+    def waits(self) -> list[PendingWait]:
+        """What is waited for now, of which peers and until when, in seconds of the same clock. By default nothing."""
+        return []
 
     def outgoing(self) -> list[Send]:
         """Remove and return all messages that are to be sent now, in order."""
@@ -223,6 +228,19 @@ class EpisodeConversation(Conversation[EventType], Generic[EventType, Payload]):
     def wake(self) -> float:
         """Time in seconds of the next retry or deadline, or earlier; infinite when nothing is pending."""
         return self._wake
+
+    def waits(self) -> list[PendingWait]:
+        """For each peer the longest wait for its acknowledgements."""
+        return self._waits_by_peer(
+            (f"acknowledgements ({self.name})", peer, sent.deadline) for sent in self._active.values() for peer in sent.unacknowledged
+        )
+
+    def _waits_by_peer(self, found: Iterable[tuple[str, str, float]]) -> list[PendingWait]:
+        """The earliest deadline of each operation and peer, as waits that began one deadline before."""
+        earliest: dict[tuple[str, str], float] = {}
+        for operation, peer, deadline in found:
+            earliest[operation, peer] = min(deadline, earliest.get((operation, peer), inf))
+        return [PendingWait(operation, (peer,), deadline - self._deadline, deadline) for (operation, peer), deadline in earliest.items()]
 
     def peer_dead(self, peer: str, now: float) -> None:
         """Send nothing to `peer`, and drop what it sent early."""

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from protocols.conversations.conversation import Array, EpisodeConversation, SentPayload, columns, episodes, frame, pack_rows, require
 from protocols.runtime.errors import BadMessage
+from protocols.runtime.waits import PendingWait
 from protocols.wire.message_registry import register_conversation, route
 from protocols.wire.messages import Message
 
@@ -116,6 +117,15 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
             self._stop(oldest, exchange)
             self._active.pop(oldest, None)
             self.counters["forgotten"] += 1
+
+    def waits(self) -> list[PendingWait]:
+        """For the payloads of the other members, then for acknowledgements."""
+        awaited = (
+            (f"the {self.name} of an episode", peer, self._exchanges[episode].deadline)
+            for episode in self._active
+            for peer in self._exchanges[episode].awaited
+        )
+        return self._waits_by_peer(awaited) + super().waits()
 
     def peer_dead(self, peer: str, now: float) -> None:
         """Running episodes do not wait for `peer` any more; they become incomplete when all others' are there."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, EventField, Heartbeat
+from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, EventField, Heartbeat, wait_fields
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, RosterEntry, Welcome
 from protocols.faults.link_effects.run_links import inject
 from protocols.runtime.errors import AuthenticationError, ConfigurationError, MurmurationError, ResourceError, SchemaError
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.runtime.settings_types import parse_duration
+from protocols.runtime.waits import WaitRegistry
 from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
 from protocols.wire.messages import Channel, Role
@@ -60,6 +61,7 @@ class NodeControl:
 
     def __init__(self, start: NodeStart, transport: Transport, endpoint: str) -> None:
         self.progress = NodeProgress()
+        self.waits = WaitRegistry()
         self.roster: dict[str, RosterEntry] = {}
         self.roster_changed = False
         self.rejoin = False
@@ -178,7 +180,7 @@ class NodeControl:
         )
 
     def _beat(self) -> None:
-        beat = Heartbeat(**vars(self.progress), depth=max(0, self._transport.depth))
+        beat = Heartbeat(**vars(self.progress), depth=max(0, self._transport.depth), **wait_fields(self.waits.report()))
         self._transport.try_send("ctl", RUN_SERVER, beat)
 
 
