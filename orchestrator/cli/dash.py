@@ -35,10 +35,10 @@ def dash(
         ),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
-    host: Annotated[str, typer.Option("--host", help="Address of the page. Elsewhere than on loopback the link has a token.")] = "127.0.0.1",
-    control: Annotated[
-        bool, typer.Option("--control", help="Faults can be ordered on the page, with the token that is printed.")
-    ] = False,
+    host: Annotated[
+        str, typer.Option("--host", help="Address of the page. Elsewhere than on loopback the link has a token.")
+    ] = "127.0.0.1",
+    control: Annotated[bool, typer.Option("--control", help="Faults can be ordered on the page, with the token that is printed.")] = False,
     experiments_dir: ExperimentsDirOption = Path("experiments"),
 ) -> None:
     """Serve a page that shows runs in the browser: live, or from the files of finished runs with a slider of time. Ctrl-C ends it."""

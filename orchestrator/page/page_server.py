@@ -31,7 +31,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 def link(listening: socket.socket, host: str, token: str | None, fragment: str = "") -> str:
     """The address of the page, with the token where one is required."""
-    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     shown = f"[{shown}]" if ":" in shown else shown
     return f"http://{shown}:{listening.getsockname()[1]}/{f'?token={token}' if token else ''}{fragment}"
 
