@@ -27,7 +27,6 @@ from orchestrator.page.prometheus_text import CONTENT_TYPE, exposition
 from orchestrator.page.published_state import encoded
 from orchestrator.page.run_catalog import RunCatalog
 from orchestrator.page.run_groups import grouped
-from orchestrator.page.run_history import RunHistory
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_logs import merge, sources
 from protocols.runtime.errors import MurmurationError, UsageError
@@ -112,10 +111,6 @@ class _Api:
     def _run(self, request: Request) -> FollowedRun:
         return self._catalog.get(request.path_params["id"])
 
-    def _history(self, followed: FollowedRun) -> RunHistory:
-        """The history; while the run is followed it is as new as the newest state."""
-        return followed.history if followed.following else followed.loaded()
-
     async def index(self, _: Request) -> Response:
         """The page."""
         page = STATIC / "index.html"
@@ -170,7 +165,7 @@ class _Api:
         since = _number(request.query_params.get("since", "-inf"), "since")
         points = int(max(2, min(_MOST_POINTS, _number(request.query_params.get("points", str(_POINTS)), "points"))))
         followed = self._run(request)
-        history = self._history(followed)
+        history = followed.loaded()
         with followed.lock:
             found = []
             for name in names:
@@ -185,7 +180,7 @@ class _Api:
     def metric_names(self, request: Request) -> Any:
         """Node -> names of its metrics."""
         followed = self._run(request)
-        history = self._history(followed)
+        history = followed.loaded()
         with followed.lock:
             return history.metrics.names()
 
@@ -208,7 +203,7 @@ class _Api:
     def edge(self, request: Request) -> Any:
         """The traffic of one edge."""
         followed = self._run(request)
-        history = self._history(followed)
+        history = followed.loaded()
         a, b = (request.query_params.get(end, "") for end in ("a", "b"))
         for name in (a, b):
             if name not in (*history.agents, "env-0"):
@@ -219,7 +214,7 @@ class _Api:
     def messages(self, request: Request) -> Any:
         """Messages in a span of time."""
         followed = self._run(request)
-        history = self._history(followed)
+        history = followed.loaded()
         since = _number(request.query_params.get("from", "0"), "from")
         until = _number(request.query_params.get("to", "inf"), "to")
         nodes = [name for text in request.query_params.getlist("nodes") for name in text.split(",") if name]
@@ -244,7 +239,7 @@ class _Api:
                 return JSONResponse({"error": f"an order has at most {_LARGEST_ORDER} bytes"}, 413)
 
         def carried_out(request: Request) -> Any:
-            return carry_out(json_body(body), self._history(self._run(request)), dry=request.query_params.get("dry") == "1")
+            return carry_out(json_body(body), self._run(request).loaded(), dry=request.query_params.get("dry") == "1")
 
         return await _answered(carried_out)(request)
 
