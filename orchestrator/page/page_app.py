@@ -125,8 +125,8 @@ class _Api:
         followed = self._run(request)
         history, now = followed.loaded(), runs.read(followed.directory)
         with followed.lock:
-            names = [name for name in history.metrics.series if name in ("return.normalised", "return")]
-            goals = [name for name in history.metrics.series if ".goal." in name and name.startswith("eval.aligned.success")]
+            known = history.metrics.of_node("env-0")
+            goals = [name for name in known if name.startswith("eval.aligned.success.goal.")]
             return {
                 "id": followed.id,
                 "name": followed.id,
@@ -140,7 +140,7 @@ class _Api:
                 "goals": len(goals) or None,
                 "span": [0.0, round(history.last, 3)],
                 "control": self._options.control is not None and now.alive,
-                "returns": "return" if "return" in names else next(iter(names), "return"),
+                "returns": next((name for name in ("return", "return.normalised") if name in known), "return"),
             }
 
     def state(self, request: Request) -> Any:
@@ -170,7 +170,7 @@ class _Api:
             found = []
             for name in names:
                 series = []
-                for node, metric in sorted(history.metrics.series.get(name, {}).items()):
+                for node, metric in history.metrics.of_name(name).items():
                     window = metric.window(since, points)
                     t = [round(one, 3) for one in window.t]
                     series.append({"node": node, "t": t, "step": window.step, "v": window.v})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any, Protocol
 
 from orchestrator.page.edge_states import STILL, edge_states, fault_edges, fault_nodes
@@ -18,9 +17,6 @@ RETURN = ("return", "return.normalised", "eval.own.return")
 SUCCESS = ("success", "success.individual")
 DISAGREEMENT = ("models.disagreement", "consensus.disagreement", "statistics.disagreement")
 MOST_EVENTS = 200
-TIME = "time."
-_WINDOW = 0.01
-"""seconds by which lines of one window of time differ at most"""
 _STATES = {
     "joining": "late",
     "alive": "up",
@@ -187,22 +183,15 @@ def _state_at(history: RunHistory, t: float, final: str) -> str:
 
 
 def _time(history: RunHistory, t: float) -> dict[str, dict[str, float]]:
-    """Shares of each node's newest window of time; an activity that the window lacks is absent."""
-    found: dict[str, dict[str, float]] = {}
-    ends: dict[str, float] = {}
-    for name in sorted(name for name in history.metrics.series if name.startswith(TIME)):
-        for node, metric in history.metrics.series[name].items():
-            if (index := metric.index(t)) < 0:
-                continue
-            end = metric.t[index]
-            if end > ends.get(node, -1.0) + _WINDOW:
-                ends[node], found[node] = end, {}
-            if abs(end - ends[node]) <= _WINDOW:
-                found[node][name.removeprefix(TIME)] = round(metric.v[index], 3)
+    """Shares of each node's newest window of time, and of all agents in the mean."""
+    found = {node: shares for node in history.metrics.nodes if (shares := history.time_shares(node, t))}
     agents = [found[node] for node in history.agents if node in found]
     if agents:
-        parts = sorted({part for shares in agents for part in shares})
-        found["all"] = {part: round(fmean(shares.get(part, 0.0) for shares in agents), 3) for part in parts}
+        total: dict[str, float] = {}
+        for shares in agents:
+            for part, share in shares.items():
+                total[part] = total.get(part, 0.0) + share
+        found["all"] = {part: round(share / len(agents), 3) for part, share in sorted(total.items())}
     return found
 
 

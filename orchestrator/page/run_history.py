@@ -8,10 +8,14 @@ lines, which have times of day, have the same node and step.
 from __future__ import annotations
 
 import json
+import os
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,9 @@ from protocols.runtime.settings_types import parse_duration
 
 BYTES, DELAY, LOSS = "bytes_per_s", "delay_ms", "loss"
 TOTAL = "total_bytes"
+TIME = "time."
+_WINDOW = 0.01
+"""seconds by which lines of one window of time differ at most"""
 _MOST_EVENTS = 20_000
 _PER_MESSAGE = b'"what":"message"'
 _FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl")
@@ -93,14 +100,19 @@ class RunHistory:
         """time and kind of the events of the run as a whole"""
         self.changes: dict[str, list[NodeChange]] = {}
         self.faults: list[FaultInterval] = []
+        self._begun = inf
+        """when the first node was started"""
+        self._listed_at = -inf
         self.last = 0.0
         """newest time that any file has"""
         self._events_file = GrowingFile(directory / "events.jsonl")
-        self._files: dict[str, dict[str, GrowingFile]] = {}
+        self._files: dict[str, tuple[GrowingFile, ...]] = {}
+        """node -> `_FILES`"""
         self._links_seen: dict[str, int] = {}
         self._period: dict[str, float] = {}
         self._anchors: tuple[list[float], list[float]] = ([], [])
         self._rules = _rules(self.configuration)
+        self._shares: dict[str, tuple[float, dict[str, float]]] = {}
         self._usage: dict[str, NodeUsage] = {}
         self._lines = msgspec.json.Decoder(_MetricLine)
 
@@ -124,6 +136,23 @@ class RunHistory:
         kinds = [str((chosen.get(part) or {}).get("kind") or "") for part in ("learner", "world_model")]
         return " + ".join(kind for kind in kinds if kind)
 
+    def time_shares(self, node: str, at: float) -> dict[str, float]:
+        """Activity -> share of the node's newest window of time; empty without any. What the window lacks is absent."""
+        by_name = self.metrics.of_node(node)
+        other = by_name.get(f"{TIME}other")
+        index = other.index(at) if other is not None else -1
+        if other is None or index < 0:
+            return {}
+        known = self._shares.get(node)
+        if known is None or known[0] != other.t[index]:
+            end = other.t[index]
+            shares = {}
+            for name, metric in by_name.items():
+                if name.startswith(TIME) and abs(metric.t[here := metric.index(end + _WINDOW)] - end) <= _WINDOW and here >= 0:
+                    shares[name.removeprefix(TIME)] = round(metric.v[here], 3)
+            known = self._shares[node] = (end, shares)
+        return known[1]
+
     def link_value(self, quantity: str, link: str, at: float) -> float | None:
         """What was known of a link at that time, if it is recent. The rate of a run of which only totals are left is its mean rate."""
         metric = self.links.get(quantity, link)
@@ -131,7 +160,7 @@ class RunHistory:
         if metric is not None and index >= 0:
             return metric.v[index] if at - metric.t[index] <= self._recent else None
         total = self.links.get(TOTAL, link) if quantity == BYTES else None
-        begun = min((changes[0].t for changes in self.changes.values()), default=0.0)
+        begun = self._begun
         return total.v[-1] / (total.t[-1] - begun) if total is not None and begun < at <= total.t[-1] + 1.0 else None
 
     def final_usage(self, name: str) -> NodeUsage | None:
@@ -174,26 +203,29 @@ class RunHistory:
             self._rules = _rules(self.configuration)
         self._read_events()
         behind = self._events_file.behind
-        nodes = self.directory / "nodes"
-        try:
-            names = [entry.name for entry in nodes.iterdir() if entry.is_dir()]
-        except OSError:
-            names = []
-        for name in sorted(names, key=lambda one: one == "run"):
-            files = self._files.get(name)
-            if files is None:
-                files = self._files[name] = {file: GrowingFile(nodes / name / file) for file in _FILES}
-            usage = files["usage.jsonl"].read()
-            metrics = files["metrics.jsonl"].read()
-            if files["metrics.jsonl"].restarted or files["usage.jsonl"].restarted:
+        self._list_nodes()
+        for name, (metrics_file, usage_file, faults_file) in self._files.items():
+            usage, metrics, faults = usage_file.read(), metrics_file.read(), faults_file.read()
+            if metrics_file.restarted or usage_file.restarted:
                 self.metrics.forget(name)
             if metrics or usage:
                 self._take_metrics(name, metrics, usage)
                 self._read_links_file(name)
-            if faults := files["faults.jsonl"].read():
+            if faults:
                 self._take_faults(name, faults)
-            behind = behind or (len(metrics) + len(usage) + len(faults) > 0 and any(file.behind for file in files.values()))
+            behind = behind or metrics_file.behind or usage_file.behind or faults_file.behind
         return behind
+
+    def _list_nodes(self) -> None:
+        """Look for directories of nodes, at most every second."""
+        if time.monotonic() < self._listed_at + 1.0:
+            return
+        self._listed_at = time.monotonic()
+        nodes = self.directory / "nodes"
+        with suppress(OSError):
+            for entry in os.scandir(nodes):
+                if entry.name not in self._files and entry.is_dir():
+                    self._files[entry.name] = tuple(GrowingFile(nodes / entry.name / file) for file in _FILES)
 
     # --- metrics ------------------------------------------------------------------------------------------------------------------
 
@@ -203,13 +235,12 @@ class RunHistory:
         if self.logical:
             self._anchor(node, metric_lines, usage_lines)
         add, started, logical = self.metrics.add, self.started, self.logical
-        last = self.last
         for lines in (metric_lines, usage_lines):
+            t = 0.0
             for line in lines:
                 t = self._placed(line.t) if logical and line.t < VIRTUAL else line.t - started
-                last = max(last, t)
                 add(node, line.name, t, line.step, line.episode, line.value)
-        self.last = last
+            self.last = max(self.last, t)
 
     def _decoded(self, data: bytes) -> list[_MetricLine]:
         if not data:
@@ -262,6 +293,7 @@ class RunHistory:
             if code.startswith("node.") and code.removeprefix("node.") in _STATES:
                 change = NodeChange(t, code.removeprefix("node."), text, int(line.get("incarnation") or 0))
                 self.changes.setdefault(node, []).append(change)
+                self._begun = min(self._begun, t)
             elif code in ("fault.begin", "fault.end"):
                 self._fault_event(code == "fault.begin", t, node, text, line.get("fields") or {})
         del self.events[:-_MOST_EVENTS]
