@@ -189,8 +189,8 @@ def follow(agents: int, every: float, seconds: float) -> list[str]:
 
 def replay(lines: int) -> list[str]:
     """One row: opening the record of a run with so many lines of metrics."""
-    from orchestrator.page.page_state import page_state
-    from orchestrator.page.run_history import RunHistory
+    from orchestrator.page.state.page_state import page_state
+    from orchestrator.page.history.run_history import RunHistory
 
     with tempfile.TemporaryDirectory() as folder:
         directory, agents = Path(folder) / "recorded", 4

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.page.page_state import LiveFacts, page_state
-from orchestrator.page.process_usage import ProcessUsage
+from orchestrator.page.history.process_usage import ProcessUsage
+from orchestrator.page.history.run_history import RunHistory
 from orchestrator.page.published_state import PublishedState
-from orchestrator.page.run_history import RunHistory
+from orchestrator.page.state.page_state import LiveFacts, page_state
 from orchestrator.results import run_directories as runs
 from orchestrator.run_server.run_client import RunClient
 from protocols.runtime.errors import MurmurationError

@@ -19,14 +19,14 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from orchestrator.page import message_trace
 from orchestrator.page.fault_orders import carry_out
 from orchestrator.page.followed_run import FollowedRun
+from orchestrator.page.history import message_trace
 from orchestrator.page.page_security import PageGuard
 from orchestrator.page.prometheus_text import CONTENT_TYPE, exposition
 from orchestrator.page.published_state import encoded
 from orchestrator.page.run_catalog import RunCatalog
-from orchestrator.page.run_groups import grouped
+from orchestrator.page.state.run_groups import grouped
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_logs import merge, sources
 from protocols.runtime.errors import MurmurationError, UsageError
