@@ -16,6 +16,7 @@ from orchestrator import __version__
 from orchestrator.cli import (  # noqa: F401 - the modules of commands add them to `app`
     check_env,
     configuration_files,
+    dash,
     dataset,
     down,
     experiment,
@@ -37,7 +38,7 @@ _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 _ORDER = (
     "up", "validate", "check-env", "migrate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare",
-    "ps", "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
+    "ps", "attach", "dash", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
 )  # fmt: skip
 """of commands in the help"""
 

@@ -1,0 +1,201 @@
+"""The state of a run at one time, as the page shows it: a function of the run's history, and of what its run server says now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, Protocol
+
+from orchestrator.page.edge_states import edge_states, fault_edges, fault_nodes
+from orchestrator.page.run_answers import idle_answer, learning_answer, waits_answer
+from orchestrator.page.run_history import NodeUsage, RunHistory
+from orchestrator.results.run_directories import FINAL
+
+ENVIRONMENT, RUN_SERVER = "env-0", "run"
+RETURN = ("return", "return.normalised", "eval.own.return")
+SUCCESS = ("success", "success.individual")
+DISAGREEMENT = ("models.disagreement", "consensus.disagreement", "statistics.disagreement")
+MOST_EVENTS = 200
+TIME = "time."
+_STATES = {
+    "joining": "late",
+    "alive": "up",
+    "stuck": "late",
+    "suspect": "suspect",
+    "dead": "dead",
+    "lost": "dead",
+    "left": "done",
+}
+_STILL = ("pause", "hang")
+
+
+class WaitReport(Protocol):
+    """What each node waits for: the report of `orchestrate why`."""
+
+    @property
+    def nodes(self) -> Mapping[str, Sequence[Any]]:
+        """Node -> its waits, the longest first; each has a `text`."""
+
+    @property
+    def chains(self) -> Sequence[Any]:
+        """Who waits for whom; each has a `level` and a `text`."""
+
+
+@dataclass
+class LiveFacts:
+    """What is known of a live run beside its files: the newest status of its run server, and the usage of its processes."""
+
+    status: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, NodeUsage] = field(default_factory=dict)
+
+
+def page_state(history: RunHistory, at: float | None = None, live: LiveFacts | None = None, why: WaitReport | None = None) -> dict[str, Any]:
+    """The state at `at` seconds of the run; None: the newest, with the facts of a `live` run. Unknown values are None."""
+    t = history.last if at is None else at
+    now = live if at is None and live is not None else LiveFacts()
+    status = now.status
+    record_state = str(history.record.get("state") or "STARTING")
+    server = {str(node.get("name")): node for node in status.get("nodes") or ()}
+    names = [ENVIRONMENT, *history.agents]
+    nodes = {name: _node(history, name, t, server.get(name) or {}, now.usage.get(name), why) for name in names}
+    nodes[RUN_SERVER] = _run_server(history, t, at is None, record_state, now.usage.get(RUN_SERVER))
+    faults = [fault for fault in history.faults if fault.t <= t]
+    metrics, until = history.metrics, history.configuration.get("until") or {}
+    step = status.get("steps") or metrics.value(("steps",), ENVIRONMENT, t)
+    episode = status.get("episodes") or _episode(history, t)
+    ended = at is None and record_state in FINAL
+    return {
+        "t": round(t, 3),
+        "step": None if step is None else int(step),
+        "total_steps": until.get("steps"),
+        "episode": episode,
+        "run_state": record_state if at is None else _state_at(history, t, record_state),
+        "phase": "" if ended else str(status.get("phase") or _phase_at(history, t)),
+        "nodes": nodes,
+        "edges": edge_states(history, t),
+        "answers": {
+            "idle": idle_answer(history, t, nodes),
+            "waits": waits_answer(why, ended),
+            "learning": learning_answer(history, t),
+        },
+        "events": [_event(event) for event in history.events if event["t"] <= t][-MOST_EVENTS:],
+        "goals": {},
+        "time": _time(history, t),
+        "faults": [
+            {
+                "t": round(fault.t, 3),
+                "until": round(fault.until, 3) if fault.until is not None and fault.until <= t else None,
+                "kind": fault.kind,
+                "text": fault.text,
+                "nodes": fault_nodes(fault, history.agents),
+                "edges": fault_edges(fault, history.edges),
+            }
+            for fault in faults
+        ],
+    }
+
+
+def _event(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {"t": round(event["t"], 3), "kind": event["kind"], "node": event["node"], "text": event["text"]}
+
+
+def _node(
+    history: RunHistory, name: str, t: float, server: Mapping[str, Any], usage: NodeUsage | None, why: WaitReport | None
+) -> dict[str, Any]:
+    state, reason = _membership(history, name, t)
+    if server:
+        state = _STATES.get(str(server.get("state")), state)
+    if state == "up" and any(
+        fault.lasts(t) and fault.kind in _STILL and name in fault_nodes(fault, [*history.agents, ENVIRONMENT]) for fault in history.faults
+    ):
+        state, reason = "paused", "paused by a fault"
+    metrics, role = history.metrics, "environment" if name == ENVIRONMENT else "agent"
+    used = usage or history.final_usage(name) or NodeUsage()
+    waits = (why.nodes.get(name) or ()) if why is not None else ()
+    return {
+        "role": role,
+        "state": state,
+        "reason": reason,
+        "cpu": None if used.cpu is None else round(used.cpu, 2),
+        "memory": used.memory,
+        "restarts": int(server["restarts"]) if server.get("restarts") is not None else _restarts(history, name, t),
+        "waits": str(waits[0].text) if waits else None,
+        "return": _rounded(metrics.value(RETURN, name, t)),
+        "success": _rounded(metrics.value(SUCCESS, name, t)),
+        "disagreement": _rounded(metrics.value(DISAGREEMENT, RUN_SERVER, t)) if role == "agent" else None,
+        "goal": None,
+        "learner": history.components(name),
+    }
+
+
+def _run_server(history: RunHistory, t: float, newest: bool, state: str, usage: NodeUsage | None) -> dict[str, Any]:
+    over = newest and state in FINAL
+    used = usage or NodeUsage()
+    return {
+        "role": "run server",
+        "state": ("done" if state in ("DONE", "STOPPED") else "dead") if over else "up",
+        "reason": str(history.record.get("reason") or "") if over else "",
+        "cpu": None if used.cpu is None else round(used.cpu, 2),
+        "memory": used.memory,
+        "restarts": max(0, int(history.record.get("segment") or 1) - 1),
+        "waits": None,
+        "return": None,
+        "success": None,
+        "disagreement": _rounded(history.metrics.value(DISAGREEMENT, RUN_SERVER, t)),
+        "goal": None,
+        "learner": "",
+    }
+
+
+def _membership(history: RunHistory, name: str, t: float) -> tuple[str, str]:
+    changes = [change for change in history.changes.get(name, ()) if change.t <= t]
+    if not changes:
+        return "late", "not started yet"
+    newest = changes[-1]
+    return _STATES[newest.state], "" if newest.state == "alive" else newest.text
+
+
+def _restarts(history: RunHistory, name: str, t: float) -> int:
+    incarnations = {change.incarnation for change in history.changes.get(name, ()) if change.t <= t}
+    resumed = sum(event["kind"] == "run.resumed" and event["t"] <= t for event in history.events)
+    return max(0, len(incarnations) - 1 - resumed)
+
+
+def _episode(history: RunHistory, t: float) -> int | None:
+    metric = history.metrics.get("steps", ENVIRONMENT)
+    index = metric.index(t) if metric is not None else -1
+    return int(metric.episode[index]) if metric is not None and index >= 0 else None
+
+
+_PHASES = {"run.queued": "queued", "run.running": "training", "run.evaluation": "evaluation", "run.stopping": "closing", "run.ended": ""}
+
+
+def _phase_at(history: RunHistory, t: float) -> str:
+    found = [_PHASES[event["kind"]] for event in history.events if event["t"] <= t and event["kind"] in _PHASES]
+    return found[-1] if found else "starting"
+
+
+def _state_at(history: RunHistory, t: float, final: str) -> str:
+    kinds = [event["kind"] for event in history.events if event["t"] <= t]
+    if "run.ended" in kinds and kinds[::-1].index("run.ended") < (kinds[::-1].index("run.resumed") if "run.resumed" in kinds else 1 << 30):
+        return final
+    return "RUNNING" if "run.running" in kinds else "STARTING"
+
+
+def _time(history: RunHistory, t: float) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for name, nodes in history.metrics.series.items():
+        if name.startswith(TIME):
+            for node, metric in nodes.items():
+                if (value := metric.value(t)) is not None:
+                    found.setdefault(node, {})[name.removeprefix(TIME)] = round(value, 3)
+    agents = [shares for node, shares in found.items() if node in set(history.agents)]
+    if agents:
+        parts = sorted({part for shares in agents for part in shares})
+        found["all"] = {part: round(fmean(shares.get(part, 0.0) for shares in agents), 3) for part in parts}
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

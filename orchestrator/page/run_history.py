@@ -1,0 +1,368 @@
+"""The files of one run in memory, read as they grow: metrics, events, faults, traffic of links. A live run and a finished one are read alike.
+
+All times are seconds since the run first started. Under the logical clock metrics have virtual times; they are placed where the usage
+lines, which have times of day, have the same node and step.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.page.edge_states import Edge, configured_edges
+from orchestrator.page.growing_files import GrowingFile
+from orchestrator.page.metric_history import MetricHistory
+from orchestrator.results.metric_series import VIRTUAL
+from orchestrator.results.run_directories import FINAL, parse_time
+from orchestrator.results.run_files import read_json
+from protocols.runtime.settings_types import parse_duration
+
+BYTES, DELAY, LOSS = "bytes_per_s", "delay_ms", "loss"
+TOTAL = "total_bytes"
+_MOST_EVENTS = 20_000
+_PER_MESSAGE = b'"what":"message"'
+_FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl")
+
+
+class _MetricLine(msgspec.Struct):
+    t: float
+    step: int
+    episode: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class NodeUsage:
+    """Processor and memory of a node: share of a core, bytes."""
+
+    cpu: float | None = None
+    memory: int | None = None
+
+
+@dataclass
+class FaultInterval:
+    """One fault of the run. Times are seconds of the run; `until` is None while it lasts."""
+
+    id: str
+    kind: str
+    t: float
+    text: str
+    target: str = ""
+    node: str = ""
+    until: float | None = None
+    event: dict[str, Any] = field(default_factory=dict)
+    """the rule as in a configuration, where it is known"""
+
+    def lasts(self, at: float) -> bool:
+        """Whether it is on at this time."""
+        return self.t <= at and (self.until is None or at < self.until)
+
+
+@dataclass
+class NodeChange:
+    """A node's membership state from a time on."""
+
+    t: float
+    state: str
+    text: str
+    incarnation: int
+
+
+class RunHistory:
+    """The history of the run in `directory`; `refresh` reads what is new."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.configuration = read_json(directory / "config.json")
+        self.record = read_json(directory / "run.json")
+        self.metrics = MetricHistory()
+        self.links = MetricHistory(most=1_000_000)
+        """quantity -> "SENDER>RECEIVER" -> values"""
+        self.events: list[dict[str, Any]] = []
+        """{"t", "kind", "node", "text", "severity"}, in order"""
+        self.changes: dict[str, list[NodeChange]] = {}
+        self.faults: list[FaultInterval] = []
+        self.last = 0.0
+        """newest time that any file has"""
+        self._events_file = GrowingFile(directory / "events.jsonl")
+        self._files: dict[str, dict[str, GrowingFile]] = {}
+        self._links_seen: dict[str, int] = {}
+        self._period: dict[str, float] = {}
+        self._steps: dict[str, tuple[int, int, float]] = {}
+        self._anchors: tuple[list[float], list[float]] = ([], [])
+        self._rules = _rules(self.configuration)
+        self._usage: dict[str, NodeUsage] = {}
+        self._lines: msgspec.json.Decoder[list[_MetricLine]] = msgspec.json.Decoder(_MetricLine)  # type: ignore[arg-type]
+
+    @property
+    def agents(self) -> list[str]:
+        """Names of the agents, by the configuration."""
+        return [f"agent-{i}" for i in range(int((self.configuration.get("agents") or {}).get("count") or 0))]
+
+    @cached_property
+    def edges(self) -> list[Edge]:
+        """Pairs of agents that exchange messages."""
+        return configured_edges(self.configuration)
+
+    def components(self, name: str) -> str:
+        """What a node is made of, in words: learner and world model, or environment and copies."""
+        if name == "env-0":
+            environment = self.configuration.get("environment") or {}
+            return f"{environment.get('id', '')} x{environment.get('copies', 1)}"
+        agents = self.configuration.get("agents") or {}
+        chosen = {**agents, **((agents.get("overrides") or {}).get(name) or {})}
+        kinds = [str((chosen.get(part) or {}).get("kind") or "") for part in ("learner", "world_model")]
+        return " + ".join(kind for kind in kinds if kind)
+
+    def link_value(self, quantity: str, link: str, at: float) -> float | None:
+        """What was known of a link at that time, if it is recent. The rate of a run of which only totals are left is its mean rate."""
+        metric = self.links.get(quantity, link)
+        index = metric.index(at) if metric is not None else -1
+        if metric is not None and index >= 0:
+            return metric.v[index] if at - metric.t[index] <= self._recent else None
+        total = self.links.get(TOTAL, link) if quantity == BYTES else None
+        begun = min((changes[0].t for changes in self.changes.values()), default=0.0)
+        return total.v[-1] / (total.t[-1] - begun) if total is not None and begun < at <= total.t[-1] + 1.0 else None
+
+    def final_usage(self, name: str) -> NodeUsage | None:
+        """Mean processor share and peak memory of a node of an ended run, as its summary has them."""
+        return self._usage.get(name)
+
+    @property
+    def started(self) -> float:
+        """Unix time of the first start; 0 where it is unknown."""
+        begun = parse_time(self.record.get("first_started") or self.record.get("started"))
+        return begun.timestamp() if begun is not None else 0.0
+
+    @property
+    def logical(self) -> bool:
+        """Whether metrics have virtual times."""
+        return self.configuration.get("clock") == "logical"
+
+    def seconds(self, stamp: Any) -> float | None:
+        """Seconds of the run at a time as files hold it; None where it is none."""
+        if isinstance(stamp, (int, float)) and stamp < VIRTUAL:
+            return self._placed(float(stamp))
+        parsed = parse_time(stamp)
+        return parsed.timestamp() - self.started if parsed is not None else None
+
+    @property
+    def _recent(self) -> float:
+        """Seconds for which what a link reported counts."""
+        try:
+            return max(3.0, 2.5 * parse_duration(str((self.configuration.get("metrics") or {}).get("every"))))
+        except ValueError:
+            return 5.0
+
+    def refresh(self) -> bool:
+        """Read what the files have more than before. True where a file has more than one call reads: call again."""
+        self.record = read_json(self.directory / "run.json") or self.record
+        if self.record.get("state") in FINAL and not self._usage:
+            self._usage = _usage(read_json(self.directory / "summary.json"))
+        if not self.configuration:
+            self.configuration = read_json(self.directory / "config.json")
+            self._rules = _rules(self.configuration)
+        self._read_events()
+        behind = self._events_file.behind
+        nodes = self.directory / "nodes"
+        try:
+            names = [entry.name for entry in nodes.iterdir() if entry.is_dir()]
+        except OSError:
+            names = []
+        for name in sorted(names, key=lambda one: one == "run"):
+            files = self._files.get(name)
+            if files is None:
+                files = self._files[name] = {file: GrowingFile(nodes / name / file) for file in _FILES}
+            usage = files["usage.jsonl"].read()
+            metrics = files["metrics.jsonl"].read()
+            if files["metrics.jsonl"].restarted or files["usage.jsonl"].restarted:
+                self.metrics.forget(name)
+            if metrics or usage:
+                self._take_metrics(name, metrics, usage)
+                self._read_links_file(name)
+            if faults := files["faults.jsonl"].read():
+                self._take_faults(name, faults)
+            behind = behind or (len(metrics) + len(usage) + len(faults) > 0 and any(file.behind for file in files.values()))
+        return behind
+
+    # --- metrics ------------------------------------------------------------------------------------------------------------------
+
+    def _take_metrics(self, node: str, metrics: bytes, usage: bytes) -> None:
+        usage_lines = self._decoded(usage)
+        metric_lines = self._decoded(metrics)
+        if self.logical:
+            self._anchor(node, metric_lines, usage_lines)
+        add, started, logical = self.metrics.add, self.started, self.logical
+        last = self.last
+        for lines in (metric_lines, usage_lines):
+            for line in lines:
+                t = self._placed(line.t) if logical and line.t < VIRTUAL else line.t - started
+                last = max(last, t)
+                add(node, line.name, t, line.step, line.episode, line.value)
+        self.last = last
+
+    def _decoded(self, data: bytes) -> list[_MetricLine]:
+        if not data:
+            return []
+        try:
+            found: list[_MetricLine] = self._lines.decode_lines(data)  # type: ignore[assignment]
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            found = []
+            for line in data.splitlines():
+                try:
+                    found.append(self._lines.decode(line))  # type: ignore[arg-type]
+                except (msgspec.DecodeError, msgspec.ValidationError):
+                    continue
+        return found
+
+    def _anchor(self, node: str, metrics: list[_MetricLine], usage: list[_MetricLine]) -> None:
+        """Learn which time of day belongs to a virtual time: metrics and usage of one node and step were written together."""
+        virtual = {line.step: line.t for line in metrics if line.t < VIRTUAL}
+        times, seconds = self._anchors
+        for line in usage:
+            if (t := virtual.get(line.step)) is not None and (not times or t > times[-1]):
+                times.append(t)
+                seconds.append(line.t - self.started)
+
+    def _placed(self, t: float) -> float:
+        """Seconds of the run at a virtual time, between the two nearest anchors."""
+        times, seconds = self._anchors
+        if not times:
+            return t
+        index = bisect_right(times, t)
+        if index == 0:
+            return max(0.0, seconds[0] - (times[0] - t))
+        if index == len(times):
+            return seconds[-1] + min(t - times[-1], 1.0)
+        share = (t - times[index - 1]) / (times[index] - times[index - 1])
+        return seconds[index - 1] + share * (seconds[index] - seconds[index - 1])
+
+    # --- events and faults --------------------------------------------------------------------------------------------------------
+
+    def _read_events(self) -> None:
+        for line in _objects(self._events_file.read()):
+            t = self.seconds(line.get("t"))
+            if t is None:
+                continue
+            code, node, text = str(line.get("code", "")), str(line.get("node", "run")), str(line.get("text", ""))
+            self.last = max(self.last, t)
+            self.events.append({"t": t, "kind": code, "node": node, "text": text, "severity": str(line.get("severity", "info"))})
+            if code.startswith("node.") and code.removeprefix("node.") in _STATES:
+                change = NodeChange(t, code.removeprefix("node."), text, int(line.get("incarnation") or 0))
+                self.changes.setdefault(node, []).append(change)
+            elif code in ("fault.begin", "fault.end"):
+                self._fault_event(code == "fault.begin", t, node, text, line.get("fields") or {})
+        del self.events[:-_MOST_EVENTS]
+
+    def _fault_event(self, begins: bool, t: float, node: str, text: str, about: dict[str, Any]) -> None:
+        name = str(about.get("fault", ""))
+        if begins:
+            kind, target = str(about.get("kind", "")), text.rpartition(" at ")[2]
+            self.faults.append(FaultInterval(name, kind, t, text, target, "" if node == "run" else node, event=self._rules.get(name, {})))
+            return
+        for fault in reversed(self.faults):
+            if fault.id == name and fault.until is None and (node in ("run", fault.node) or not fault.node):
+                fault.until = t
+                return
+
+    def _take_faults(self, node: str, data: bytes) -> None:
+        for raw in data.splitlines():
+            if _PER_MESSAGE in raw[:60]:
+                continue
+            for line in _objects(raw):
+                if line.get("what") == "links":
+                    self._take_link_counts(node, line)
+                elif (rule := line.get("event")) is not None and isinstance(rule, dict):
+                    name = str(line.get("id", ""))
+                    self._rules[name] = rule
+                    for fault in self.faults:
+                        if fault.id == name:
+                            fault.event = rule
+
+    def _take_link_counts(self, node: str, line: dict[str, Any]) -> None:
+        t = self.seconds(line.get("t")) if "t" in line else None
+        if t is None:
+            return
+        length = max(0.2, t - self._period.get(node, t - 1.0))
+        self._period[node] = t
+        total: dict[str, list[float]] = {}
+        for link, counts in (line.get("links") or {}).items():
+            channel, _, peer = link.partition(" ")
+            if channel in ("peer", "env"):
+                found = total.setdefault(peer, [0.0, 0.0, 0.0, 0.0])
+                sent = float(counts.get("sent") or 0)
+                found[0] += float(counts.get("bytes") or 0)
+                found[1] += sent
+                found[2] += float(counts.get("lost") or 0)
+                found[3] = max(found[3], float((counts.get("delay") or {}).get("p50") or 0.0))
+        for peer, (size, sent, lost, delay) in total.items():
+            link = f"{node}>{peer}"
+            self.links.add(link, BYTES, t, 0, 0, size / length)
+            if sent:
+                self.links.add(link, DELAY, t, 0, 0, 1000.0 * delay)
+                self.links.add(link, LOSS, t, 0, 0, lost / sent)
+
+    def _read_links_file(self, node: str) -> None:
+        """Bytes that the newest incarnation of a node has sent so far, with the time at which it wrote them down."""
+        folder = self.directory / "nodes" / node
+        incarnation = self.changes[node][-1].incarnation if self.changes.get(node) else 1
+        path = folder / ("links.json" if incarnation <= 1 else f"links.{incarnation}.json")
+        try:
+            stamp = path.stat().st_mtime_ns
+            if self._links_seen.get(node) == stamp:
+                return
+            rows = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            return
+        self._links_seen[node] = stamp
+        t = stamp / 1e9 - self.started
+        for row in rows if isinstance(rows, list) else []:
+            if row.get("channel") in ("peer", "env"):
+                link, sent = f"{node}>{row.get('peer')}", float(row.get("sent_bytes") or 0)
+                before = self.links.get(TOTAL, link)
+                self.links.add(link, TOTAL, t, incarnation, 0, sent)
+                if before is not None and len(before.t) > 1 and before.step[-2] == incarnation and t > before.t[-2]:
+                    self._rate(link, t, (sent - before.v[-2]) / (t - before.t[-2]))
+
+    def _rate(self, link: str, t: float, rate: float) -> None:
+        known = self.links.get(LOSS, link)  # a link with rules has counts of every second
+        if known is None or not known.t or t - known.t[-1] > self._recent:
+            self.links.add(link, BYTES, t, 0, 0, max(0.0, rate))
+
+
+def _usage(summary: dict[str, Any]) -> dict[str, NodeUsage]:
+    wall = float(summary.get("wall_seconds") or 0.0)
+    found = {}
+    for name, node in (summary.get("nodes") or {}).items():
+        usage = (node or {}).get("usage") or {}
+        cpu, memory = usage.get("cpu_seconds"), usage.get("peak_resident")
+        found[name] = NodeUsage(float(cpu) / wall if cpu is not None and wall > 0 else None, int(memory) if memory else None)
+    return found
+
+
+_STATES = frozenset({"joining", "alive", "stuck", "suspect", "dead", "left", "lost"})
+
+
+def _objects(data: bytes) -> Iterator[dict[str, Any]]:
+    for line in data.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def _rules(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Id -> rule of the configured faults: events as they stand there, rules of links as `{"link": rule}`."""
+    faults = configuration.get("faults") or {}
+    found = {str(one.get("id")): one for one in faults.get("events") or [] if isinstance(one, dict)}
+    return found | {str(one.get("id")): {"link": one} for one in faults.get("links") or [] if isinstance(one, dict)}
