@@ -1,7 +1,7 @@
 // The page: one run session, one view at a time, chosen by the address after `#`.
 import { api } from "./core/api.js";
 import { h } from "./core/dom.js";
-import { currentPlace, controlToken } from "./core/links.js";
+import { controlToken, currentPlace } from "./core/links.js";
 import { RunSession } from "./core/run_session.js";
 import { Masthead } from "./parts/masthead.js";
 import { Transport } from "./parts/transport.js";
@@ -44,7 +44,7 @@ async function route() {
   if (!View) content.replaceChildren(h("p", { class: "note" }, `There is no page ${parts.join("/")}.`));
   else if (!session && View.needsRun !== false) content.replaceChildren(h("p", { class: "note", role: "status" }, "No run here yet. Start one with: orchestrate up configs/4agents_ring.yaml"));
   else {
-    view = new View({ session, parts: parts.slice(1), query, token: controlToken() });
+    view = new View({ session, parts: parts.slice(1), query });
     content.replaceChildren(view.element);
     update();
   }

@@ -7,7 +7,7 @@ async function ask(path, options = {}) {
   const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
   const answer = await fetch(path, { ...options, signal });
   const body = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Error(body?.message ?? body?.error ?? body?.detail ?? `the server answered ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(body?.error ?? `the server answered ${answer.status}`), { status: answer.status });
   return body;
 }
 
@@ -36,7 +36,7 @@ export const api = {
   fault: (run, body, token, dry = false) =>
     ask(at(run, "faults", dry ? { dry: 1 } : {}), {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-Murmuration-Token": token ?? "" },
+      headers: { "Content-Type": "application/json", "X-Murmuration-Token": token },
       body: JSON.stringify(body),
     }),
   compare: (runs, name) => ask(`/api/compare${query({ runs, name })}`),

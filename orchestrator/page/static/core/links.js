@@ -20,14 +20,20 @@ export function link(run, ...parts) {
   return `#/${path}${run ? `?run=${encodeURIComponent(run)}` : ""}`;
 }
 
-const TOKEN = "token";
+const CONTROL = "control";
 
-/** The token of manual faults: the server prints it in the address that it opens; it is kept for this tab and removed from the address. */
+/** The token of manual faults, empty where none is known. It comes in the address that the server prints (`#/?control=TOKEN`) or from the
+ * form; it is kept for this tab and removed from the address. */
 export function controlToken() {
-  const given = new URLSearchParams(window.location.search).get(TOKEN);
+  const { parts, query } = currentPlace();
+  const given = query.get(CONTROL);
   if (given) {
-    sessionStorage.setItem(TOKEN, given);
-    window.history.replaceState(null, "", window.location.pathname + window.location.hash);
+    rememberToken(given);
+    window.history.replaceState(null, "", link(query.get("run"), ...parts));
   }
-  return sessionStorage.getItem(TOKEN);
+  return sessionStorage.getItem(CONTROL) ?? "";
+}
+
+export function rememberToken(token) {
+  sessionStorage.setItem(CONTROL, token);
 }

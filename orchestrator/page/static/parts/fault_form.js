@@ -1,6 +1,7 @@
 // Break it: a fault of a node or an edge, now. Shows the configuration that would schedule the same.
 import { api } from "../core/api.js";
 import { h, set, setText } from "../core/dom.js";
+import { controlToken, rememberToken } from "../core/links.js";
 import { card } from "./card.js";
 
 const NODE_ACTIONS = [["kill", "Kill"], ["pause", "Pause"], ["resume", "Resume"]];
@@ -13,20 +14,22 @@ let forms = 0;
 
 export class FaultForm {
   /** `node` or `edge` (`[a, b]`) fixes the target; without both the reader chooses. */
-  constructor(session, token, { node = null, edge = null } = {}) {
-    Object.assign(this, { session, token, node, edge });
+  constructor(session, { node = null, edge = null } = {}) {
+    Object.assign(this, { session, node, edge });
     const name = `action-${(forms += 1)}`;
     const actions = node ? NODE_ACTIONS : edge ? EDGE_ACTIONS : [...NODE_ACTIONS, ...EDGE_ACTIONS];
     this.radios = actions.map(([value, label], index) => h("label", { class: "action" }, h("input", { type: "radio", name, value, checked: index === 0, onchange: () => this.changed() }), h("span", {}, label)));
-    this.nodes = select(session.info.nodes.filter((one) => one.role === "agent" || one.role === "environment").map((one) => [one.name, one.name]), () => this.preview());
+    this.nodes = select([...session.info.agents, ...session.info.nodes.filter((one) => one.role === "environment").map((one) => one.name)].map((name) => [name, name]), () => this.preview());
     this.edges = select(session.info.edges.map(([a, b], index) => [String(index), `${a} – ${b}`]), () => this.preview());
     this.value = h("input", { type: "text", size: 8, autocomplete: "off", oninput: () => this.preview() });
     this.valueLabel = h("span", {});
     this.lasts = h("input", { type: "text", size: 8, value: "10s", autocomplete: "off", oninput: () => this.preview() });
+    this.token = h("input", { type: "password", size: 14, value: controlToken(), autocomplete: "off", oninput: () => { rememberToken(this.token.value); this.preview(); } });
     this.fields = {
       node: h("label", { class: "field" }, h("span", {}, "Node"), this.nodes),
       edge: h("label", { class: "field" }, h("span", {}, "Edge"), this.edges),
       value: h("label", { class: "field" }, this.valueLabel, this.value),
+      token: h("label", { class: "field" }, h("span", {}, "Token (printed at the start)"), this.token),
       lasts: h("label", { class: "field" }, h("span", {}, "For"), this.lasts),
     };
     this.yaml = h("pre", { class: "yaml", tabindex: "0", role: "group", "aria-label": "The same fault as configuration" });
@@ -64,6 +67,7 @@ export class FaultForm {
     setText(this.submit, mends ? "Mend it" : "Break it");
     set(this.submit, { class: mends ? "mend" : "danger" });
     setText(this.answer, "");
+    this.fields.token.hidden = this.token.value !== "";
     this.preview();
   }
 
@@ -80,12 +84,13 @@ export class FaultForm {
     clearTimeout(this.timer);
     this.timer = setTimeout(async () => {
       try {
-        const answer = await api.fault(this.session.info.id, this.body(), this.token, true);
+        const answer = await api.fault(this.session.info.id, this.body(), this.token.value, true);
         setText(this.yaml, answer.yaml ?? answer.message ?? "");
         set(this.yaml, { class: "yaml" });
         this.submit.disabled = answer.ok === false;
         this.copy.disabled = !answer.yaml;
       } catch (error) {
+        if (error.status === 403) this.fields.token.hidden = false;
         setText(this.yaml, error.message);
         set(this.yaml, { class: "yaml refused" });
         this.copy.disabled = true;
@@ -97,7 +102,7 @@ export class FaultForm {
     event.preventDefault();
     this.submit.disabled = true;
     try {
-      const answer = await api.fault(this.session.info.id, this.body(), this.token);
+      const answer = await api.fault(this.session.info.id, this.body(), this.token.value);
       setText(this.answer, answer.message ?? "");
     } catch (error) {
       setText(this.answer, `Refused: ${error.message}`);

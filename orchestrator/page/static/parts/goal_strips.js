@@ -4,7 +4,7 @@ import { percent } from "../core/formats.js";
 import { TableAlternative } from "./card.js";
 import { PALETTE } from "./line_chart.js";
 
-const NAMES = 76;
+const NAMES = 84;
 const FOOT = 18;
 const SHOWN = 120; // newest episodes
 
@@ -44,7 +44,7 @@ export class GoalStrips {
     if (width < 80 || !this.any) return;
     const newest = Math.max(...rows.map((name) => this.goals[name].at(-1)[0]));
     const oldest = Math.max(newest - SHOWN + 1, Math.min(...rows.map((name) => this.goals[name][0][0])));
-    const row = rows.length <= 8 ? 26 : rows.length <= 20 ? 16 : 8;
+    const row = rows.length <= 8 ? 26 : rows.length <= 20 ? 16 : 5;
     const left = rows.length <= 20 ? NAMES : 26;
     const cell = (width - left) / Math.max(12, newest - oldest + 1);
     Object.assign(this, { shownRows: rows, row, left, cell, oldest });
@@ -58,7 +58,7 @@ export class GoalStrips {
       context.fillStyle = quiet;
       context.textAlign = "left";
       if (row >= 16) context.fillText(name.length > 10 ? `${name.slice(0, 9)}…` : name, 0, top + row / 2 + 4);
-      else if (index % 8 === 0) context.fillText(String(index), 0, top + 9);
+      else if (index % 8 === 0) context.fillText(String(index), 0, top + 8);
       for (const [episode, goal, agreed] of this.goals[name]) {
         if (episode < oldest || goal === null) continue;
         const x = left + (episode - oldest) * cell;

@@ -15,8 +15,8 @@ export function layout(names, edges) {
   const degrees = [...around.values()].map((set) => set.size);
   const total = degrees.reduce((a, b) => a + b, 0) / 2;
   const ring = names.length > 2 && degrees.every((degree) => degree === 2);
-  if (names.length < 4 || ring || total > (DENSE * names.length * (names.length - 1)) / 2) return circle(ring ? walk(names, around) : names);
-  return spread(names, around);
+  if (names.length < 4 || ring || total > (DENSE * names.length * (names.length - 1)) / 2) return unit(circle(ring ? walk(names, around) : names));
+  return unit(spread(names, around));
 }
 
 /** Names in the order of a walk along the edges, so that a ring becomes a circle whatever its names are. */
@@ -81,7 +81,7 @@ function spread(names, around) {
       at[j][1] += step * dy;
     }
   }
-  return unit(names, turned(at));
+  return new Map(turned(at).map((point, index) => [names[index], point]));
 }
 
 /** Turned so that the widest direction lies along the width. */
@@ -99,10 +99,12 @@ function turned(at) {
   return at.map(([x, y]) => [(x - mean[0]) * Math.cos(angle) - (y - mean[1]) * Math.sin(angle), (x - mean[0]) * Math.sin(angle) + (y - mean[1]) * Math.cos(angle)]);
 }
 
-function unit(names, at) {
+/** The same places, spread over the unit square; what has no extent stands in the middle. */
+function unit(places) {
+  const at = [...places.values()];
   const low = [0, 1].map((k) => Math.min(...at.map((point) => point[k])));
-  const size = [0, 1].map((k) => Math.max(1e-9, Math.max(...at.map((point) => point[k])) - low[k]));
-  return new Map(names.map((name, index) => [name, [0, 1].map((k) => (at[index][k] - low[k]) / size[k])]));
+  const size = [0, 1].map((k) => Math.max(...at.map((point) => point[k])) - low[k]);
+  return new Map([...places].map(([name, point]) => [name, [0, 1].map((k) => (size[k] > 1e-6 ? (point[k] - low[k]) / size[k] : 0.5))]));
 }
 
 function shuffle(list, random) {

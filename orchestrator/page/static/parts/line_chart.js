@@ -9,17 +9,20 @@ export const PALETTE = 8;
 export const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [5, 2], [12, 4], [3, 2, 3, 6], [1, 3]];
 const NAMED = 8; // more series than this are drawn as thin lines without a name each
 const POINTS = 400;
+const MANY_ALPHA = 0.3;
 const SYNC = "run";
+/** distances of the marks on an axis of seconds */
+const CLOCK = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400];
 
 export class LineChart {
   /** `log`: logarithmic axis; `median`: with median and quartiles; `height`: CSS pixels. */
-  constructor(label, { log = false, median = false, height = 220, empty = "No values yet." } = {}) {
+  constructor(label, { log = false, median = false, height = 220, empty = "No values yet.", table = true } = {}) {
     Object.assign(this, { label, log, median, height, hidden: new Set(), axis: "t", series: [], faults: [], at: null });
     this.place = h("div", { class: "plot", role: "img", "aria-label": label });
     this.legend = h("ul", { class: "legend" });
     this.empty = h("p", { class: "note" }, empty);
     this.alternative = new TableAlternative(`${label}, as a table`, () => this.rows());
-    this.element = h("div", { class: "line-chart" }, this.legend, this.empty, this.place, this.alternative.element);
+    this.element = h("div", { class: "line-chart" }, this.legend, this.empty, this.place, table ? this.alternative.element : null);
     this.sizes = new ResizeObserver(([entry]) => this.resized(entry.contentRect.width));
     this.sizes.observe(this.place);
     this.recolour = () => this.rebuild();
@@ -56,7 +59,7 @@ export class LineChart {
     else if (Math.round(width) !== this.plot.width) this.plot.setSize({ width: Math.round(width), height: this.height });
   }
 
-  /** Columns of uPlot: the grid; quartiles and median if asked for; one for each series. */
+  /** Columns of uPlot: the grid; one for each series; quartiles and median if asked for, which are drawn over the others. */
   columns() {
     const axis = this.axis;
     const lows = this.series.map((one) => one[axis][0]);
@@ -65,7 +68,7 @@ export class LineChart {
     const each = this.series.map((one) => resample(one[axis], this.log ? one.v.map((v) => (v > 0 ? v : null)) : one.v, on));
     if (!this.median) return [on, ...each];
     const { low, median, high } = quartiles(each);
-    return [on, low, high, median, ...each];
+    return [on, ...each, low, high, median];
   }
 
   refill() {
@@ -93,8 +96,8 @@ export class LineChart {
     const many = this.series.length > NAMED;
     const spans = { spanGaps: false, points: { show: (plot, index) => alone(plot.data[index]) } };
     const lines = this.series.map((one, index) => ({
-      label: one.node, width: many ? 0.75 : this.median ? 1.25 : 1.75, dash: many ? [] : DASHES[index % DASHES.length],
-      stroke: many ? colour("--faint-line") : colour(`--series-${index % PALETTE}`), alpha: many ? 0.7 : 1, show: !this.hidden.has(one.node), ...spans }));
+      label: one.node, width: many ? 0.75 : this.median ? 1 : 1.75, dash: many ? [] : DASHES[index % DASHES.length],
+      stroke: many ? colour("--faint-line") : colour(`--series-${index % PALETTE}`), alpha: many ? MANY_ALPHA : 1, show: !this.hidden.has(one.node), ...spans }));
     const middle = [
       { label: "lower quartile", stroke: "transparent", points: { show: false } },
       { label: "upper quartile", stroke: "transparent", points: { show: false } },
@@ -105,10 +108,10 @@ export class LineChart {
       cursor: { sync: { key: `${SYNC}-${this.axis}` }, points: { size: 6 }, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: this.log ? { distr: 3 } : { range: padded } },
       axes: [
-        { ...axes, values: (_, ticks) => ticks.map((tick) => (this.axis === "t" ? time(tick) : number(tick))), space: 70, size: 32 },
+        { ...axes, ...(this.axis === "t" ? { incrs: CLOCK } : {}), values: (_, ticks) => ticks.map((tick) => (this.axis === "t" ? time(tick) : number(tick))), space: 70, size: 32 },
         { ...axes, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))), size: 56 }],
-      series: [{}, ...(this.median ? middle : []), ...lines],
-      bands: this.median ? [{ series: [2, 1], fill: colour("--band") }] : [],
+      series: [{}, ...lines, ...(this.median ? middle : [])],
+      bands: this.median ? [{ series: [lines.length + 2, lines.length + 1], fill: colour("--band") }] : [],
       hooks: {
         drawClear: [(plot) => this.drawFaults(plot)],
         draw: [(plot) => this.drawTime(plot)],
@@ -158,7 +161,6 @@ export class LineChart {
   buildLegend(many) {
     const items = [];
     this.figures = [];
-    const first = this.median ? 4 : 1;
     const add = (label, sample, column, node) => {
       const value = h("span", { class: "value" });
       this.figures.push([value, column]);
@@ -166,9 +168,9 @@ export class LineChart {
       items.push(h("li", {}, node === null ? h("span", { class: "legend-item" }, content)
         : h("button", { type: "button", class: "legend-item", "aria-pressed": String(!this.hidden.has(node)), onclick: (event) => this.toggle(node, column, event.currentTarget) }, content)));
     };
-    if (this.median) add("median, quartiles", sample("--ink", [], 2.5, true), 3, null);
+    if (this.median) add("median, quartiles", sample("--ink", [], 2.5, true), this.series.length + 3, null);
     if (many) items.push(h("li", {}, h("span", { class: "legend-item" }, sample("--faint-line", [], 1), h("span", {}, `${this.series.length} agents`))));
-    else this.series.forEach((one, index) => add(one.node, sample(`--series-${index % PALETTE}`, DASHES[index % DASHES.length], 2), first + index, one.node));
+    else this.series.forEach((one, index) => add(this.series.length === 1 ? "newest" : one.node, sample(`--series-${index % PALETTE}`, DASHES[index % DASHES.length], 2), index + 1, this.series.length === 1 ? null : one.node));
     items.push(h("li", { class: "fault-key" }, h("span", { class: "legend-item" }, s("svg", { class: "sample", viewBox: "0 0 22 10", "aria-hidden": "true" },
       s("rect", { class: "fault-band", width: 22, height: 10 }), s("rect", { class: "fault-line", width: 22, height: 2.5 })), h("span", {}, "fault"))));
     this.legend.replaceChildren(...items);
@@ -196,12 +198,15 @@ export class LineChart {
   rows() {
     return {
       head: ["Node", "Newest", "Least", "Mean", "Greatest"],
-      body: this.series.map(({ node, v }) => {
-        const known = v.filter((value) => value !== null);
-        return [node, number(known.at(-1)), number(Math.min(...known)), number(known.reduce((a, b) => a + b, 0) / known.length), number(Math.max(...known))];
-      }),
+      body: this.series.map(({ node, v }) => [node, ...summary(v)]),
     };
   }
+}
+
+/** Newest, least, mean and greatest value, as texts. */
+export function summary(v) {
+  const known = v.filter((value) => value !== null);
+  return [known.at(-1), Math.min(...known), known.reduce((a, b) => a + b, 0) / known.length, Math.max(...known)].map(number);
 }
 
 function sample(variable, dash, width, band = false) {

@@ -4,6 +4,7 @@ import { grouped, time } from "../core/formats.js";
 import { link } from "../core/links.js";
 
 const PAGES = [["", "Overview"], ["messages", "Messages"], ["compare", "Compare"], ["runs", "Runs"]];
+const ENDED = ["DONE", "FAILED", "STOPPED"];
 
 export class Masthead {
   constructor(element) {
@@ -36,12 +37,13 @@ export class Masthead {
   update(session) {
     const { state, info } = session;
     const live = info.mode === "live";
-    const kind = !live ? "replay" : !session.connected ? "away" : session.following ? "live" : "past";
+    const ended = ENDED.includes(state.run_state);
+    const kind = !live ? "replay" : !session.connected ? "away" : !session.following ? "past" : ended ? "replay" : "live";
     this.connection.hidden = false;
     set(this.connection, { class: `connection ${kind}` });
     setText(this.connection, { replay: "recorded", away: "reconnecting …", live: "live", past: "in the past" }[kind]);
-    setText(this.values.state, state.run_state ?? "–");
-    setText(this.values.phase, state.phase ?? "–");
+    setText(this.values.state, state.run_state?.toLowerCase() ?? "–");
+    setText(this.values.phase, state.phase || "–");
     setText(this.values.time, time(state.t));
     setText(this.values.step, state.total_steps ? `${grouped(state.step)} of ${grouped(state.total_steps)}` : grouped(state.step));
     setText(this.values.episode, grouped(state.episode));

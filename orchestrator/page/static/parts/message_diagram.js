@@ -7,6 +7,7 @@ import { TableAlternative } from "./card.js";
 
 const HEAD = 34;
 const LEFT = 64;
+const RIGHT = 44;
 const LOST = 0.55; // share of the way that the arrow of a lost message goes
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "5 2", "12 4", "3 2 3 6", "1 3"];
 const ROWS = 300;
@@ -54,14 +55,14 @@ export class MessageDiagram {
   draw() {
     const width = Math.floor(this.element.clientWidth);
     if (!this.messages || width < 60) return;
-    const lane = Math.max(this.names.length > 16 ? 46 : 78, (width - LEFT - 40) / Math.max(1, this.names.length - 1 || 1));
-    const total = LEFT + lane * Math.max(0, this.names.length - 1) + 60;
+    const lane = Math.max(this.names.length > 16 ? 46 : 78, (width - LEFT - 20 - RIGHT) / Math.max(1, this.names.length - 1 || 1));
+    const total = LEFT + lane * Math.max(0, this.names.length - 1) + 20 + RIGHT;
     const shown = this.messages.filter((one) => !this.hidden.has(one.type));
     const height = Math.min(2400, Math.max(420, HEAD + shown.length * 7));
     const x = new Map(this.names.map((name, index) => [name, LEFT + 20 + index * lane]));
     const y = (t) => HEAD + 12 + ((t - this.from) / Math.max(1e-9, this.to - this.from)) * (height - HEAD - 24);
     set(this.svg, { width: total, height, viewBox: `0 0 ${total} ${height}`, "aria-label": `${shown.length} messages between ${this.names.length} nodes, ${time(this.from, 2)} to ${time(this.to, 2)}` });
-    const marks = Array.from({ length: 9 }, (_, index) => this.from + ((this.to - this.from) * index) / 8);
+    const marks = Array.from({ length: 11 }, (_, index) => this.from + ((this.to - this.from) * index) / 10);
     this.svg.replaceChildren(
       s("g", { class: "rules" }, marks.map((t) => [s("line", { x1: LEFT, y1: y(t), x2: total, y2: y(t) }), s("text", { x: LEFT - 8, y: y(t) + 4, "text-anchor": "end" }, clock(t, this.to - this.from))])),
       s("g", { class: "lanes" }, this.names.map((name) => [s("line", { x1: x.get(name), y1: HEAD, x2: x.get(name), y2: height - 8 }), s("text", { x: x.get(name), y: 18, "text-anchor": "middle" }, name.length > 11 ? `${name.slice(0, 10)}…` : name)])),

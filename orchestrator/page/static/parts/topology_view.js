@@ -12,7 +12,7 @@ const LABELLED = 20; // more nodes than this have no name beside them
 const KEYBOARD = 32; // more edges than this are reached through the table instead of one by one
 
 export class TopologyView {
-  constructor(session, { close = false } = {}) {
+  constructor(session) {
     const { info } = session;
     Object.assign(this, { session, run: info.id, edges: info.edges, names: info.agents });
     this.place = layout(this.names, this.edges);
@@ -24,10 +24,10 @@ export class TopologyView {
     this.nodeLayer = s("g", {});
     this.svg = s("svg", { class: "topology", role: "group", "aria-label": `Topology: ${this.names.length} agents, ${this.edges.length} edges` }, this.edgeLayer, this.nodeLayer);
     this.others = h("ul", { class: "other-nodes", "aria-label": "Other processes" });
-    this.frame = h("div", { class: `topology-frame${close ? " close" : ""}` }, this.svg, this.canvas);
-    this.element = h("div", {}, this.frame, this.others);
+    this.frame = h("div", { class: "topology-frame" }, this.svg, this.canvas);
+    this.element = h("div", { class: "topology-part" }, this.frame, this.others);
     this.build();
-    this.sizes = new ResizeObserver(([entry]) => this.resized(entry.contentRect.width));
+    this.sizes = new ResizeObserver(([entry]) => this.resized(entry.contentRect.width, entry.contentRect.height));
     this.sizes.observe(this.frame);
   }
 
@@ -60,15 +60,17 @@ export class TopologyView {
     }
   }
 
-  resized(width) {
-    if (width < 40) return;
-    const height = Math.round(Math.min(460, Math.max(250, width * 0.62)));
+  resized(width, height) {
+    if (width < 40 || height < 40) return;
     const count = this.names.length;
     this.radius = count <= 8 ? 21 : count <= 16 ? 17 : count <= 36 ? 13 : 10;
-    if (width < 500) this.radius *= 0.85;
+    if (width < 420) this.radius *= 0.85;
     const sides = this.radius + (count <= LABELLED ? 34 : 12);
-    const top = this.radius + 14;
-    const bottom = this.radius + (count <= LABELLED ? 26 : 14);
+    // A narrow, high place is not filled: a graph that is pulled long is hard to read.
+    const free = Math.max(0, height - width) / 2;
+    const top = this.radius + 14 + free;
+    const bottom = this.radius + (count <= LABELLED ? 26 : 14) + free;
+    this.thickness = count <= 16 ? 1 : count <= 36 ? 0.8 : 0.6;
     this.points = new Map([...this.place].map(([name, [x, y]]) => [name, [sides + x * (width - 2 * sides), top + y * (height - top - bottom)]]));
     set(this.svg, { viewBox: `0 0 ${width} ${height}`, width, height });
     for (const { a, b, line, grip, cross } of this.edgeParts.values()) {
@@ -88,6 +90,7 @@ export class TopologyView {
     }
     this.particles.resize(width, height);
     for (const parts of this.nodeParts.values()) delete parts.drawn;
+    for (const parts of this.edgeParts.values()) delete parts.drawn;
     this.update(this.session.state);
   }
 
@@ -109,7 +112,7 @@ export class TopologyView {
     if (parts.drawn === text) return;
     parts.drawn = text;
     set(parts.anchor, { class: edge?.cut ? "edge is-cut" : "edge", "aria-label": `Edge ${parts.a} – ${parts.b}: ${text}` });
-    set(parts.line, { class: `edge-line ${edge?.cut ? "cut" : delayClass(edge?.delay_ms)}`, "stroke-width": edgeWidth(edge?.bytes_per_s), "stroke-dasharray": edge?.cut ? "7 7" : lossDashes(edge?.loss) });
+    set(parts.line, { class: `edge-line ${edge?.cut ? "cut" : delayClass(edge?.delay_ms)}`, "stroke-width": edgeWidth(edge?.bytes_per_s) * this.thickness, "stroke-dasharray": edge?.cut ? "7 7" : lossDashes(edge?.loss) });
     setText(parts.title, `${parts.a} – ${parts.b}: ${text}`);
   }
 

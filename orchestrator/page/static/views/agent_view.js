@@ -6,10 +6,10 @@ import { link } from "../core/links.js";
 import { statePill, updatePill } from "../core/node_states.js";
 import { RunMetrics } from "../core/run_metrics.js";
 import { edgeBetween } from "../core/run_state.js";
-import { card } from "../parts/card.js";
+import { TableAlternative, card } from "../parts/card.js";
 import { EventList } from "../parts/event_list.js";
 import { FaultForm } from "../parts/fault_form.js";
-import { LineChart } from "../parts/line_chart.js";
+import { LineChart, summary } from "../parts/line_chart.js";
 import { TimeBars } from "../parts/time_bars.js";
 
 const GROUPS = { return: "Performance", success: "Performance", aligned: "Performance", learner: "Learner", loss: "Learner", world_model: "World model", buffer: "Buffer", consensus: "Averaging", round: "Averaging", goals: "Goals", negotiation: "Goals", negotiated: "Goals", eval: "Evaluation", statistics: "Statistics", teacher: "Teacher", hindsight: "Hindsight" };
@@ -23,7 +23,7 @@ function group(name) {
 }
 
 export class AgentView {
-  constructor({ session, parts: [name], token }) {
+  constructor({ session, parts: [name] }) {
     Object.assign(this, { session, name, title: name });
     const { info } = session;
     this.known = info.nodes.some((node) => node.name === name);
@@ -36,18 +36,19 @@ export class AgentView {
     this.facts = new Map(["Role", "Learner", "Goal", "Return", "Success", "Disagreement", "CPU", "Memory", "Restarts", "Waits for"].map((label) => [label, h("dd", {}, "–")]));
     this.charts = new Map();
     this.chartPlace = h("div", { class: "small-multiples" });
+    this.table = new TableAlternative(`Metrics of ${name}, as a table`, () => this.rows());
     this.groupSelect = h("select", { id: "metric-group", onchange: () => this.choose(this.groupSelect.value) });
     this.neighbours = info.edges.filter((edge) => edge.includes(name)).map(([a, b]) => (a === name ? b : a));
     this.neighbourBody = h("tbody", {});
     this.log = h("pre", { class: "log", tabindex: "0", role: "group", "aria-label": `End of the log of ${name}` });
     this.events = new EventList(session, name);
     this.times = new TimeBars(info.id);
-    this.faults = info.control && this.role !== "run server" ? new FaultForm(session, token, { node: name }) : null;
+    this.faults = info.control && this.role !== "run server" ? new FaultForm(session, { node: name }) : null;
     this.element = h("div", { class: "view agent" },
       h("div", { class: "view-head" }, h("h2", {}, name), this.pill, this.sisters()),
       h("dl", { class: "facts" }, [...this.facts].map(([label, value]) => h("div", {}, h("dt", {}, label), value))),
       h("div", { class: "board" },
-        card("Metrics", { kind: "metrics-card", tools: [h("label", { for: "metric-group" }, "Group"), this.groupSelect] }, this.chartPlace),
+        card("Metrics", { kind: "metrics-card", tools: [h("label", { for: "metric-group" }, "Group"), this.groupSelect] }, this.chartPlace, this.table.element),
         this.neighbours.length ? card("Neighbours", { kind: "neighbours-card" }, h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Neighbours, table" },
           h("table", {}, h("thead", {}, h("tr", {}, ["Neighbour", "State", "Traffic", "Delay", "Loss"].map((label) => h("th", { scope: "col" }, label)))), this.neighbourBody))) : null,
         card("Where the time goes", { kind: "time-card" }, this.times.element),
@@ -88,7 +89,7 @@ export class AgentView {
     this.metrics?.close();
     for (const chart of this.charts.values()) chart.close();
     const names = this.groups.get(label);
-    this.charts = new Map(names.map((name) => [name, new LineChart(`${name} of ${this.name}`, { height: 130 })]));
+    this.charts = new Map(names.map((name) => [name, new LineChart(`${name} of ${this.name}`, { height: 130, table: false })]));
     this.chartPlace.replaceChildren(...names.map((name) => h("div", { class: "small-chart" }, h("h4", {}, name), this.charts.get(name).element)));
     this.metrics = new RunMetrics(this.session, names);
     this.metrics.addEventListener("change", () => this.curves());
@@ -96,6 +97,12 @@ export class AgentView {
 
   curves() {
     for (const [name, chart] of this.charts) chart.show({ series: this.metrics.of(name).filter((one) => one.node === this.name), faults: this.session.faults });
+    this.table.update();
+  }
+
+  rows() {
+    const own = [...this.charts.keys()].map((name) => [name, this.metrics.of(name).find((one) => one.node === this.name)]);
+    return { head: ["Metric", "Newest", "Least", "Mean", "Greatest"], body: own.filter(([, one]) => one?.v.length).map(([name, one]) => [name, ...summary(one.v)]) };
   }
 
   async loadLog() {

@@ -11,7 +11,7 @@ import { FaultForm } from "../parts/fault_form.js";
 const PERIOD = 2_000;
 
 export class EdgeView {
-  constructor({ session, parts: [a, b], token }) {
+  constructor({ session, parts: [a, b] }) {
     Object.assign(this, { session, a, b, title: `${a} – ${b}` });
     const { info } = session;
     this.known = info.edges.some(([x, y]) => (x === a && y === b) || (x === b && y === a));
@@ -23,7 +23,7 @@ export class EdgeView {
     this.pill = h("span", { class: "pill" });
     this.types = h("div", {});
     this.rounds = h("div", {});
-    this.faults = info.control ? new FaultForm(session, token, { edge: [a, b] }) : null;
+    this.faults = info.control ? new FaultForm(session, { edge: [a, b] }) : null;
     this.element = h("div", { class: "view edge-page" },
       h("div", { class: "view-head" }, h("h2", {}, h("a", { href: link(info.id, "agent", a) }, a), " – ", h("a", { href: link(info.id, "agent", b) }, b)), this.pill,
         h("a", { class: "button", href: `${link(info.id, "messages")}&nodes=${encodeURIComponent([a, b].join(","))}` }, "Message diagram")),

@@ -20,7 +20,7 @@ const GRAPH_EDGES = 400;
 const DISAGREEMENTS = ["models.disagreement", "consensus.disagreement", "statistics.disagreement"];
 
 export class OverviewView {
-  constructor({ session, token }) {
+  constructor({ session }) {
     this.session = session;
     const { info } = session;
     this.metrics = new RunMetrics(session, [info.returns, "success", ...DISAGREEMENTS]);
@@ -34,8 +34,8 @@ export class OverviewView {
     this.events = new EventList(session);
     this.nodes = new NodeTable(info.id);
     this.times = new TimeBars(info.id);
-    this.faults = info.control ? new FaultForm(session, token) : null;
-    this.graphPlace = h("div", {});
+    this.faults = info.control ? new FaultForm(session) : null;
+    this.graphPlace = h("div", { class: "graph-place" });
     this.edgeTable = new TableAlternative("Edges, as a table", () => this.edgeRows());
     const kind = info.agents.length > GRAPH_NODES || info.edges.length > GRAPH_EDGES ? "matrix" : "graph";
     this.goalCard = card("Goals", { kind: "goals-card" }, this.goals.element);
