@@ -64,7 +64,7 @@ export class GroupChart {
     const rule = { stroke: colour("--line"), width: 1 };
     const axes = { stroke: colour("--quiet"), grid: rule, ticks: { ...rule, size: 4 }, font: '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif' };
     this.plot = new uPlot({ width, height: HEIGHT, legend: { show: false }, padding: [8, 12, 0, 0], scales: { x: { time: false } }, series, bands,
-      axes: [{ ...axes, values: (_, ticks) => ticks.map(number), space: 70, label: "steps", labelFont: axes.font, labelSize: 20 }, { ...axes, values: (_, ticks) => ticks.map(number), size: 56 }] }, data, this.place);
+      axes: [{ ...axes, values: (_, ticks) => ticks.map(number), space: 70, size: 32, label: "steps", labelFont: axes.font, labelSize: 20, labelGap: 0 }, { ...axes, values: (_, ticks) => ticks.map(number), size: 56 }] }, data, this.place);
     this.legend.replaceChildren(...this.groups.map((group, index) => h("li", {}, h("span", { class: "legend-item" },
       s("svg", { class: "sample", viewBox: "0 0 22 10", "aria-hidden": "true" }, s("line", { x1: 0, y1: 5, x2: 22, y2: 5, stroke: `var(--series-${index % PALETTE})`, "stroke-width": 2, "stroke-dasharray": DASHES[index % DASHES.length].join(" ") || null })),
       h("span", {}, group.label)))));

@@ -67,7 +67,7 @@ export class TopologyView {
     if (width < 420) this.radius *= 0.85;
     const sides = this.radius + (count <= LABELLED ? 34 : 12);
     // A narrow, high place is not filled: a graph that is pulled long is hard to read.
-    const free = Math.max(0, height - width) / 2;
+    const free = Math.max(0, height - 0.8 * width) / 2;
     const top = this.radius + 14 + free;
     const bottom = this.radius + (count <= LABELLED ? 26 : 14) + free;
     this.thickness = count <= 16 ? 1 : count <= 36 ? 0.8 : 0.6;

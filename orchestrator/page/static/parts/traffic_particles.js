@@ -40,6 +40,8 @@ export class TrafficParticles {
     const expected = this.flows.reduce((sum, flow) => sum + (flow.rate * flow.length) / SPEED, 0);
     const share = Math.min(1, MOST / Math.max(1, expected));
     for (const flow of this.flows) flow.rate *= share;
+    const keys = new Set(flows.map((flow) => flow.key));
+    this.dots = this.dots.filter((dot) => keys.has(dot.key));
     this.moving = moving;
     this.start();
   }
@@ -70,7 +72,7 @@ export class TrafficParticles {
       flow.due -= 1 + Math.random() * 0.3;
       flow.back = !flow.back;
       const [from, to] = flow.back ? [flow.to, flow.from] : [flow.from, flow.to];
-      this.dots.push({ from, to, length: flow.length, gone: 0 });
+      this.dots.push({ key: flow.key, from, to, length: flow.length, gone: 0 });
     }
     this.dots = this.dots.filter((dot) => (dot.gone += SPEED * seconds) < dot.length);
     this.draw();

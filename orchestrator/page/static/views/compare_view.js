@@ -17,7 +17,7 @@ export class CompareView {
     const given = query.get("runs")?.split(",").filter(Boolean);
     this.chosen = new Set(given ?? []);
     this.given = Boolean(given);
-    this.choices = h("fieldset", { class: "run-choice" }, h("legend", {}, "Runs"));
+    this.choices = h("div", { class: "run-choice", role: "group", "aria-label": "Runs to compare" });
     this.metric = h("select", { id: "compared-metric", onchange: () => this.load() }, h("option", {}, session.info.returns));
     this.status = h("p", { class: "note", role: "status" });
     this.chart = new GroupChart("Compared runs");

@@ -50,7 +50,7 @@ export class RunListView {
 
   fill(row, run) {
     row.classList.toggle("is-live", Boolean(run.live));
-    setText(row.querySelector(".word"), run.live ? `${run.state}, live` : String(run.state ?? "–"));
+    setText(row.querySelector(".word"), `${run.state?.toLowerCase() ?? "–"}${run.live ? ", live" : ""}`);
   }
 
   choose(id, on) {
