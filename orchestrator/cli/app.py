@@ -125,6 +125,8 @@ def hoist(arguments: Sequence[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *waiting]
             break
+        if argument == "--dashboard":
+            argument = "--dashboard=0"  # its value may be left out: a free port
         if argument in _FLAGS or (argument.partition("=")[0] in _VALUES and "=" in argument):
             front.append(argument)
         elif argument in _VALUES:

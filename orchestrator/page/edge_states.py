@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from orchestrator.page.run_history import FaultInterval, RunHistory
 
 Edge = tuple[str, str]
+STILL = ("pause", "hang")
+"""kinds of faults that make a process stand still"""
 _RING = re.compile(r"ring of (.+), each reaches up to (\d+) away")
 
 
@@ -27,7 +29,7 @@ def configured_edges(configuration: dict[str, Any]) -> list[Edge]:
         graph = make_graph(topology, agents, int(configuration.get("seed") or 0))
     except (ValidationError, ValueError):
         return []
-    pairs = {tuple(sorted((int(i), int(j)))) for i, j in graph.union.pairs}
+    pairs = {(min(i, j), max(i, j)) for i, j in graph.union.pairs.tolist()}
     return [(agents[i], agents[j]) for i, j in sorted(pairs)]
 
 
@@ -52,7 +54,7 @@ def edge_states(history: RunHistory, t: float) -> dict[str, dict[str, Any]]:
 def severs(target: str, a: str, b: str) -> bool:
     """Whether a partition cuts the edge between two nodes; `target` is its text: `agent-0 | agent-1 agent-2`."""
     if (ring := _RING.fullmatch(target)) is not None:
-        order = ring[1].split()
+        order: list[str] = ring[1].split()
         if a not in order or b not in order:
             return False
         distance = abs(order.index(a) - order.index(b))

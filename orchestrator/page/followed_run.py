@@ -58,15 +58,24 @@ class FollowedRun:
         return self.directory.name
 
     def loaded(self) -> RunHistory:
-        """The history, as new as its files; hold `lock` while it is used."""
-        with self.lock:
-            while self.history.refresh():
-                pass
+        """The history, as new as its files, or while the run is followed as its newest state; hold `lock` while it is used."""
+        if not self.following:
+            self._read_files()
         return self.history
+
+    def _read_files(self) -> bool:
+        """Whether the run goes on."""
+        alive = runs.lock_held(self.directory)
+        with self.lock:
+            while self.history.refresh() and not self._stop.is_set():
+                pass
+            if alive:
+                self.history.last = max(self.history.last, time.time() - self.history.started)
+        return alive
 
     def state(self, at: float | None) -> dict[str, Any]:
         """The state at `at` seconds; None: the newest."""
-        history = self.loaded() if not self.following else self.history
+        history = self.loaded()
         with self.lock:
             return page_state(history, at, self.live)
 
@@ -107,15 +116,10 @@ class FollowedRun:
             self._disconnect()
 
     def _update(self) -> None:
-        with self.lock:
-            while self.history.refresh() and not self._stop.is_set():
-                pass
-        alive = runs.lock_held(self.directory)
+        alive = self._read_files()
         self.live.status = self._status() if alive else {}
         self.live.usage = self._usage.read() if alive else {}
         with self.lock:
-            if alive:
-                self.history.last = max(self.history.last, time.time() - self.history.started)
             state = page_state(self.history, None, self.live)
         self.updates += 1
         self.published.publish(state)

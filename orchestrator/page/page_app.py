@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,13 +16,17 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from orchestrator.page import message_trace
+from orchestrator.page.fault_orders import carry_out
 from orchestrator.page.followed_run import FollowedRun
 from orchestrator.page.page_security import PageGuard
+from orchestrator.page.prometheus_text import CONTENT_TYPE, exposition
 from orchestrator.page.published_state import encoded
 from orchestrator.page.run_catalog import RunCatalog
+from orchestrator.page.run_groups import grouped
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_logs import merge, sources
 from protocols.runtime.errors import MurmurationError, UsageError
@@ -30,6 +35,8 @@ STATIC = Path(__file__).parent / "static"
 _POINTS, _MOST_POINTS = 600, 20_000
 _MOST_NAMES = 64
 _LINES, _MOST_LINES = 200, 5_000
+_LARGEST_ORDER = 65_536
+"""bytes"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class _Json(Response):
 def page_app(catalog: RunCatalog, options: PageOptions) -> Starlette:
     """The application that serves the runs of `catalog`."""
     api = _Api(catalog, options)
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/", api.index),
         Route("/api/runs", _answered(api.runs)),
         Route("/api/runs/{id}", _answered(api.run)),
@@ -61,9 +68,14 @@ def page_app(catalog: RunCatalog, options: PageOptions) -> Starlette:
         Route("/api/runs/{id}/metrics", _answered(api.metrics)),
         Route("/api/runs/{id}/metric-names", _answered(api.metric_names)),
         Route("/api/runs/{id}/log", _answered(api.log)),
+        Route("/api/runs/{id}/edge", _answered(api.edge)),
+        Route("/api/runs/{id}/messages", _answered(api.messages)),
+        Route("/api/runs/{id}/why", _answered(api.why)),
+        Route("/api/runs/{id}/faults", api.faults, methods=["POST"]),
+        Route("/api/compare", _answered(api.compare)),
+        Route("/metrics", api.prometheus),
+        Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
     ]
-    if STATIC.is_dir():
-        routes.append(Mount("/static", StaticFiles(directory=STATIC)))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -153,7 +165,7 @@ class _Api:
         since = _number(request.query_params.get("since", "-inf"), "since")
         points = int(max(2, min(_MOST_POINTS, _number(request.query_params.get("points", str(_POINTS)), "points"))))
         followed = self._run(request)
-        history = followed.loaded() if not followed.following else followed.history
+        history = followed.loaded()
         with followed.lock:
             found = []
             for name in names:
@@ -168,7 +180,7 @@ class _Api:
     def metric_names(self, request: Request) -> Any:
         """Node -> names of its metrics."""
         followed = self._run(request)
-        history = followed.loaded() if not followed.following else followed.history
+        history = followed.loaded()
         with followed.lock:
             return history.metrics.names()
 
@@ -183,9 +195,71 @@ class _Api:
             raise UsageError(f'node: "{node}" has no log in this run')
         return {
             "lines": [
-                f"{one.time.isoformat(timespec='milliseconds')} {one.source} {one.line.level} {one.line.text}" for one in merge(files, lines)
+                f"{one.time.isoformat(timespec='milliseconds')} {one.source} {one.line.level} {one.line.text}"
+                for one in merge(files, lines)
             ]
         }
+
+    def edge(self, request: Request) -> Any:
+        """The traffic of one edge."""
+        followed = self._run(request)
+        history = followed.loaded()
+        a, b = (request.query_params.get(end, "") for end in ("a", "b"))
+        for name in (a, b):
+            if name not in (*history.agents, "env-0"):
+                raise UsageError(f'a, b: there is no node "{name[:60]}" in this run')
+        with followed.lock:
+            return message_trace.edge(history, a, b)
+
+    def messages(self, request: Request) -> Any:
+        """Messages in a span of time."""
+        followed = self._run(request)
+        history = followed.loaded()
+        since = _number(request.query_params.get("from", "0"), "from")
+        until = _number(request.query_params.get("to", "inf"), "to")
+        nodes = [name for text in request.query_params.getlist("nodes") for name in text.split(",") if name]
+        return message_trace.messages(history, since, until, nodes)
+
+    def why(self, request: Request) -> Any:
+        """What each node waits for; nodes do not report it yet."""
+        self._run(request)
+        return {"nodes": {}, "chains": []}
+
+    async def faults(self, request: Request) -> Response:
+        """Order a fault."""
+        expected, given = self._options.control, request.headers.get("x-murmuration-token", "")
+        if expected is None:
+            return JSONResponse({"error": "faults can't be ordered on this page; start it with: orchestrate dash --control"}, 403)
+        if not secrets.compare_digest(given.encode(), expected.encode()):
+            return JSONResponse({"error": "the token of faults is missing or wrong; it was printed when the page started"}, 403)
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _LARGEST_ORDER:
+                return JSONResponse({"error": f"an order has at most {_LARGEST_ORDER} bytes"}, 413)
+
+        def carried_out(request: Request) -> Any:
+            return carry_out(json_body(body), self._run(request).loaded(), dry=request.query_params.get("dry") == "1")
+
+        return await _answered(carried_out)(request)
+
+    def compare(self, request: Request) -> Any:
+        """Several runs beside each other."""
+        names = [name for text in request.query_params.getlist("runs") for name in text.split(",") if name]
+        if not names:
+            raise UsageError("runs: missing; write for example ?runs=night,day&name=return")
+        return grouped([self._catalog.directory(name) for name in dict.fromkeys(names)], request.query_params.get("name", "return"))
+
+    async def prometheus(self, _: Request) -> Response:
+        """The newest values of the runs that go on."""
+
+        def text() -> str:
+            live = [self._catalog.get(run.name) for run, _ in self._catalog.listed() if run.alive]
+            for followed in live:
+                followed.watch()
+            return exposition(live)
+
+        return Response(await asyncio.to_thread(text), media_type=CONTENT_TYPE)
 
 
 def _number(text: str, name: str) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Protocol
 
-from orchestrator.page.edge_states import edge_states, fault_edges, fault_nodes
+from orchestrator.page.edge_states import STILL, edge_states, fault_edges, fault_nodes
 from orchestrator.page.run_answers import idle_answer, learning_answer, waits_answer
 from orchestrator.page.run_history import NodeUsage, RunHistory
 from orchestrator.results.run_directories import FINAL
@@ -18,6 +19,8 @@ SUCCESS = ("success", "success.individual")
 DISAGREEMENT = ("models.disagreement", "consensus.disagreement", "statistics.disagreement")
 MOST_EVENTS = 200
 TIME = "time."
+_WINDOW = 0.01
+"""seconds by which lines of one window of time differ at most"""
 _STATES = {
     "joining": "late",
     "alive": "up",
@@ -27,7 +30,6 @@ _STATES = {
     "lost": "dead",
     "left": "done",
 }
-_STILL = ("pause", "hang")
 
 
 class WaitReport(Protocol):
@@ -50,7 +52,9 @@ class LiveFacts:
     usage: dict[str, NodeUsage] = field(default_factory=dict)
 
 
-def page_state(history: RunHistory, at: float | None = None, live: LiveFacts | None = None, why: WaitReport | None = None) -> dict[str, Any]:
+def page_state(
+    history: RunHistory, at: float | None = None, live: LiveFacts | None = None, why: WaitReport | None = None
+) -> dict[str, Any]:
     """The state at `at` seconds of the run; None: the newest, with the facts of a `live` run. Unknown values are None."""
     t = history.last if at is None else at
     now = live if at is None and live is not None else LiveFacts()
@@ -58,7 +62,10 @@ def page_state(history: RunHistory, at: float | None = None, live: LiveFacts | N
     record_state = str(history.record.get("state") or "STARTING")
     server = {str(node.get("name")): node for node in status.get("nodes") or ()}
     names = [ENVIRONMENT, *history.agents]
+    still = {name for fault in history.faults if fault.kind in STILL and fault.lasts(t) for name in fault_nodes(fault, names)}
     nodes = {name: _node(history, name, t, server.get(name) or {}, now.usage.get(name), why) for name in names}
+    for name in still & {name for name, node in nodes.items() if node["state"] in ("up", "late", "suspect")}:
+        nodes[name] |= {"state": "paused", "reason": "paused by a fault"}
     nodes[RUN_SERVER] = _run_server(history, t, at is None, record_state, now.usage.get(RUN_SERVER))
     faults = [fault for fault in history.faults if fault.t <= t]
     metrics, until = history.metrics, history.configuration.get("until") or {}
@@ -79,7 +86,7 @@ def page_state(history: RunHistory, at: float | None = None, live: LiveFacts | N
             "waits": waits_answer(why, ended),
             "learning": learning_answer(history, t),
         },
-        "events": [_event(event) for event in history.events if event["t"] <= t][-MOST_EVENTS:],
+        "events": _events(history, t),
         "goals": {},
         "time": _time(history, t),
         "faults": [
@@ -96,8 +103,9 @@ def page_state(history: RunHistory, at: float | None = None, live: LiveFacts | N
     }
 
 
-def _event(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"t": round(event["t"], 3), "kind": event["kind"], "node": event["node"], "text": event["text"]}
+def _events(history: RunHistory, t: float) -> list[dict[str, Any]]:
+    end = bisect_right(history.events, t, key=lambda event: event["t"])
+    return history.events[max(0, end - MOST_EVENTS) : end]
 
 
 def _node(
@@ -106,10 +114,6 @@ def _node(
     state, reason = _membership(history, name, t)
     if server:
         state = _STATES.get(str(server.get("state")), state)
-    if state == "up" and any(
-        fault.lasts(t) and fault.kind in _STILL and name in fault_nodes(fault, [*history.agents, ENVIRONMENT]) for fault in history.faults
-    ):
-        state, reason = "paused", "paused by a fault"
     metrics, role = history.metrics, "environment" if name == ENVIRONMENT else "agent"
     used = usage or history.final_usage(name) or NodeUsage()
     waits = (why.nodes.get(name) or ()) if why is not None else ()
@@ -149,16 +153,15 @@ def _run_server(history: RunHistory, t: float, newest: bool, state: str, usage: 
 
 
 def _membership(history: RunHistory, name: str, t: float) -> tuple[str, str]:
-    changes = [change for change in history.changes.get(name, ()) if change.t <= t]
-    if not changes:
+    newest = next((change for change in reversed(history.changes.get(name, ())) if change.t <= t), None)
+    if newest is None:
         return "late", "not started yet"
-    newest = changes[-1]
     return _STATES[newest.state], "" if newest.state == "alive" else newest.text
 
 
 def _restarts(history: RunHistory, name: str, t: float) -> int:
     incarnations = {change.incarnation for change in history.changes.get(name, ()) if change.t <= t}
-    resumed = sum(event["kind"] == "run.resumed" and event["t"] <= t for event in history.events)
+    resumed = sum(kind == "run.resumed" and time <= t for time, kind in history.milestones)
     return max(0, len(incarnations) - 1 - resumed)
 
 
@@ -172,25 +175,31 @@ _PHASES = {"run.queued": "queued", "run.running": "training", "run.evaluation": 
 
 
 def _phase_at(history: RunHistory, t: float) -> str:
-    found = [_PHASES[event["kind"]] for event in history.events if event["t"] <= t and event["kind"] in _PHASES]
+    found = [_PHASES[kind] for time, kind in history.milestones if time <= t and kind in _PHASES]
     return found[-1] if found else "starting"
 
 
 def _state_at(history: RunHistory, t: float, final: str) -> str:
-    kinds = [event["kind"] for event in history.events if event["t"] <= t]
-    if "run.ended" in kinds and kinds[::-1].index("run.ended") < (kinds[::-1].index("run.resumed") if "run.resumed" in kinds else 1 << 30):
+    kinds = [kind for time, kind in history.milestones if time <= t]
+    if kinds and kinds[-1] == "run.ended":
         return final
     return "RUNNING" if "run.running" in kinds else "STARTING"
 
 
 def _time(history: RunHistory, t: float) -> dict[str, dict[str, float]]:
+    """Shares of each node's newest window of time; an activity that the window lacks is absent."""
     found: dict[str, dict[str, float]] = {}
-    for name, nodes in history.metrics.series.items():
-        if name.startswith(TIME):
-            for node, metric in nodes.items():
-                if (value := metric.value(t)) is not None:
-                    found.setdefault(node, {})[name.removeprefix(TIME)] = round(value, 3)
-    agents = [shares for node, shares in found.items() if node in set(history.agents)]
+    ends: dict[str, float] = {}
+    for name in sorted(name for name in history.metrics.series if name.startswith(TIME)):
+        for node, metric in history.metrics.series[name].items():
+            if (index := metric.index(t)) < 0:
+                continue
+            end = metric.t[index]
+            if end > ends.get(node, -1.0) + _WINDOW:
+                ends[node], found[node] = end, {}
+            if abs(end - ends[node]) <= _WINDOW:
+                found[node][name.removeprefix(TIME)] = round(metric.v[index], 3)
+    agents = [found[node] for node in history.agents if node in found]
     if agents:
         parts = sorted({part for shares in agents for part in shares})
         found["all"] = {part: round(fmean(shares.get(part, 0.0) for shares in agents), 3) for part in parts}

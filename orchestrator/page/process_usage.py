@@ -36,7 +36,8 @@ class ProcessUsage:
             listed = json.loads((self._directory / "processes.json").read_bytes())
         except (OSError, ValueError):
             listed = []
-        found = {int(one["pid"]): (str(one["name"]), float(one["started"])) for one in listed if isinstance(one, dict) and one.get("pid")}
+        found: dict[int, tuple[str, float | None]] = {}
+        found |= {int(one["pid"]): (str(one["name"]), float(one["started"])) for one in listed if isinstance(one, dict) and one.get("pid")}
         record = read_json(self._directory / "run.json")
         if isinstance(record.get("pid"), int):
             found[record["pid"]] = ("run", None)

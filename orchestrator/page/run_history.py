@@ -1,4 +1,5 @@
-"""The files of one run in memory, read as they grow: metrics, events, faults, traffic of links. A live run and a finished one are read alike.
+"""The files of one run in memory, read as they grow: metrics, events, faults, traffic of links. A live run and a finished one
+are read alike.
 
 All times are seconds since the run first started. Under the logical clock metrics have virtual times; they are placed where the usage
 lines, which have times of day, have the same node and step.
@@ -87,7 +88,9 @@ class RunHistory:
         self.links = MetricHistory(most=1_000_000)
         """quantity -> "SENDER>RECEIVER" -> values"""
         self.events: list[dict[str, Any]] = []
-        """{"t", "kind", "node", "text", "severity"}, in order"""
+        """{"t", "kind", "node", "text"}, in order"""
+        self.milestones: list[tuple[float, str]] = []
+        """time and kind of the events of the run as a whole"""
         self.changes: dict[str, list[NodeChange]] = {}
         self.faults: list[FaultInterval] = []
         self.last = 0.0
@@ -96,11 +99,10 @@ class RunHistory:
         self._files: dict[str, dict[str, GrowingFile]] = {}
         self._links_seen: dict[str, int] = {}
         self._period: dict[str, float] = {}
-        self._steps: dict[str, tuple[int, int, float]] = {}
         self._anchors: tuple[list[float], list[float]] = ([], [])
         self._rules = _rules(self.configuration)
         self._usage: dict[str, NodeUsage] = {}
-        self._lines: msgspec.json.Decoder[list[_MetricLine]] = msgspec.json.Decoder(_MetricLine)  # type: ignore[arg-type]
+        self._lines = msgspec.json.Decoder(_MetricLine)
 
     @property
     def agents(self) -> list[str]:
@@ -213,15 +215,15 @@ class RunHistory:
         if not data:
             return []
         try:
-            found: list[_MetricLine] = self._lines.decode_lines(data)  # type: ignore[assignment]
-        except (msgspec.DecodeError, msgspec.ValidationError):
+            return self._lines.decode_lines(data)
+        except msgspec.DecodeError:  # a damaged line: leave it out
             found = []
             for line in data.splitlines():
                 try:
-                    found.append(self._lines.decode(line))  # type: ignore[arg-type]
-                except (msgspec.DecodeError, msgspec.ValidationError):
+                    found.append(self._lines.decode(line))
+                except msgspec.DecodeError:
                     continue
-        return found
+            return found
 
     def _anchor(self, node: str, metrics: list[_MetricLine], usage: list[_MetricLine]) -> None:
         """Learn which time of day belongs to a virtual time: metrics and usage of one node and step were written together."""
@@ -254,7 +256,9 @@ class RunHistory:
                 continue
             code, node, text = str(line.get("code", "")), str(line.get("node", "run")), str(line.get("text", ""))
             self.last = max(self.last, t)
-            self.events.append({"t": t, "kind": code, "node": node, "text": text, "severity": str(line.get("severity", "info"))})
+            self.events.append({"t": round(t, 3), "kind": code, "node": node, "text": text})
+            if code.startswith("run."):
+                self.milestones.append((t, code))
             if code.startswith("node.") and code.removeprefix("node.") in _STATES:
                 change = NodeChange(t, code.removeprefix("node."), text, int(line.get("incarnation") or 0))
                 self.changes.setdefault(node, []).append(change)
