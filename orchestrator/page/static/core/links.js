@@ -3,8 +3,11 @@
 /** The parts of the path and the run of the current address. */
 export function currentPlace() {
   const [path, search = ""] = window.location.hash.replace(/^#/, "").split("?");
-  const parts = path.split("/").filter(Boolean).map(decode);
-  return { parts, query: new URLSearchParams(search) };
+  const query = new URLSearchParams(search);
+  // `orchestrate dash RUN` prints an address with the run before the `#`.
+  const opened = new URLSearchParams(window.location.search).get("run");
+  if (opened && !query.has("run")) query.set("run", opened);
+  return { parts: path.split("/").filter(Boolean).map(decode), query };
 }
 
 function decode(text) {

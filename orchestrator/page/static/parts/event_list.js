@@ -30,6 +30,6 @@ export class EventList {
   item({ t, kind, node, text }) {
     const nodes = this.session.info.nodes.map((one) => one.name);
     const where = node && this.node === null && (nodes.includes(node) ? h("a", { href: link(this.session.info.id, "agent", node) }, node) : h("span", {}, node));
-    return set(h("li", {}, h("span", { class: "when" }, time(t)), h("div", { class: "what" }, h("span", { class: "kind" }, kind), " ", where, where && " ", text)), { "data-kind": kind });
+    return set(h("li", {}, h("span", { class: "when" }, time(t)), h("div", { class: "what" }, h("span", { class: "kind" }, kind), " ", where, where && " ", where && text.startsWith(`${node} `) ? text.slice(node.length + 1) : text)), { "data-kind": kind });
   }
 }

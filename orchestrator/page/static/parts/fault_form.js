@@ -24,7 +24,7 @@ export class FaultForm {
     this.value = h("input", { type: "text", size: 8, autocomplete: "off", oninput: () => this.preview() });
     this.valueLabel = h("span", {});
     this.lasts = h("input", { type: "text", size: 8, value: "10s", autocomplete: "off", oninput: () => this.preview() });
-    this.token = h("input", { type: "password", size: 14, value: controlToken(), autocomplete: "off", oninput: () => { rememberToken(this.token.value); this.preview(); } });
+    this.token = h("input", { type: "password", size: 14, value: controlToken(), autocomplete: "off", onchange: () => { rememberToken(this.token.value); this.preview(); } });
     this.fields = {
       node: h("label", { class: "field" }, h("span", {}, "Node"), this.nodes),
       edge: h("label", { class: "field" }, h("span", {}, "Edge"), this.edges),
@@ -82,6 +82,11 @@ export class FaultForm {
 
   preview() {
     clearTimeout(this.timer);
+    this.submit.disabled = this.token.value === "";
+    if (this.submit.disabled) {
+      this.refuse("Faults need the token that was printed when this page was started.");
+      return;
+    }
     this.timer = setTimeout(async () => {
       try {
         const answer = await api.fault(this.session.info.id, this.body(), this.token.value, true);
@@ -91,11 +96,15 @@ export class FaultForm {
         this.copy.disabled = !answer.yaml;
       } catch (error) {
         if (error.status === 403) this.fields.token.hidden = false;
-        setText(this.yaml, error.message);
-        set(this.yaml, { class: "yaml refused" });
-        this.copy.disabled = true;
+        this.refuse(error.message);
       }
     }, QUIET);
+  }
+
+  refuse(text) {
+    setText(this.yaml, text);
+    set(this.yaml, { class: "yaml refused" });
+    this.copy.disabled = true;
   }
 
   async send(event) {

@@ -161,16 +161,16 @@ export class LineChart {
   buildLegend(many) {
     const items = [];
     this.figures = [];
-    const add = (label, sample, column, node) => {
+    const add = (label, sample, column, node, series = null) => {
       const value = h("span", { class: "value" });
-      this.figures.push([value, column]);
+      this.figures.push([value, column, series]);
       const content = [sample, h("span", {}, label), value];
       items.push(h("li", {}, node === null ? h("span", { class: "legend-item" }, content)
         : h("button", { type: "button", class: "legend-item", "aria-pressed": String(!this.hidden.has(node)), onclick: (event) => this.toggle(node, column, event.currentTarget) }, content)));
     };
     if (this.median) add("median, quartiles", sample("--ink", [], 2.5, true), this.series.length + 3, null);
     if (many) items.push(h("li", {}, h("span", { class: "legend-item" }, sample("--faint-line", [], 1), h("span", {}, `${this.series.length} agents`))));
-    else this.series.forEach((one, index) => add(this.series.length === 1 ? "newest" : one.node, sample(`--series-${index % PALETTE}`, DASHES[index % DASHES.length], 2), index + 1, this.series.length === 1 ? null : one.node));
+    else this.series.forEach((one, index) => add(this.series.length === 1 ? "newest" : one.node, sample(`--series-${index % PALETTE}`, DASHES[index % DASHES.length], 2), index + 1, this.series.length === 1 ? null : one.node, index));
     items.push(h("li", { class: "fault-key" }, h("span", { class: "legend-item" }, s("svg", { class: "sample", viewBox: "0 0 22 10", "aria-hidden": "true" },
       s("rect", { class: "fault-band", width: 22, height: 10 }), s("rect", { class: "fault-line", width: 22, height: 2.5 })), h("span", {}, "fault"))));
     this.legend.replaceChildren(...items);
@@ -187,10 +187,11 @@ export class LineChart {
 
   /** Values in the legend: at the cursor, or else the newest. */
   values(index) {
-    for (const [element, column] of this.figures ?? []) {
+    for (const [element, column, series] of this.figures ?? []) {
       const data = this.plot?.data[column];
       if (!data) continue;
-      setText(element, number(index === null || index === undefined ? data.findLast((v) => v !== null) : data[index]));
+      const newest = () => (series === null ? data.findLast((v) => v !== null) : this.series[series].v.at(-1));
+      setText(element, number(index === null || index === undefined ? newest() : data[index]));
     }
     this.legend.querySelector(".fault-key")?.toggleAttribute("hidden", !this.faults.length);
   }

@@ -92,7 +92,7 @@ export class OverviewView {
     this.nodes.update(state);
     this.events.update(state);
     this.times.update(state, Object.keys(state.time).length > 24 && state.time.all ? "all" : null);
-    this.goalCard.hidden = !Object.values(state.goals).some((list) => list?.length) && session.info.goals === null;
+    this.goalCard.hidden = !Object.values(state.goals).some((list) => list?.length);
     this.goals.update(state);
     for (const chart of [this.returns, this.success, this.disagreement]) chart.mark(session.faults, this.at);
     this.edgeTable.update();
