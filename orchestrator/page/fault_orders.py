@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.page.edge_states import STILL, fault_edges, fault_nodes
-from orchestrator.page.run_history import RunHistory
+from orchestrator.page.history.run_history import RunHistory
+from orchestrator.page.state.edge_states import STILL, fault_edges, fault_nodes
 from orchestrator.results.metric_series import training_time
 from orchestrator.results.run_files import read_lines
 from orchestrator.run_server.faults.fault_words import FaultOptions, fault_of

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.page.page_state import LiveFacts, page_state
-from orchestrator.page.process_usage import ProcessUsage
+from orchestrator.page.history.process_usage import ProcessUsage
+from orchestrator.page.history.run_history import RunHistory
 from orchestrator.page.published_state import PublishedState
-from orchestrator.page.run_history import RunHistory
+from orchestrator.page.state.page_state import LiveFacts, page_state
 from orchestrator.results import run_directories as runs
 from orchestrator.run_server.run_client import RunClient
 from protocols.runtime.errors import MurmurationError
@@ -27,6 +27,8 @@ SHARE = 0.03
 """share of a core that following one run may take"""
 _PATIENCE = 2.0
 """seconds that the run server has for an answer"""
+ASKING = 1.0
+"""seconds between two questions to the run server; events, metrics and faults are read from files with every update"""
 _AGAIN = 2.0
 """seconds after which a run server that did not answer is asked again"""
 _LINGER = 30.0
@@ -126,11 +128,14 @@ class FollowedRun:
 
     def _status(self) -> dict[str, Any]:
         """The status of the run server; empty where it does not answer. A run server that was started again is connected to anew."""
-        if time.monotonic() < self._ask_at or not (self.directory / "control.json").is_file():
+        if time.monotonic() < self._ask_at:
+            return self.live.status
+        if not (self.directory / "control.json").is_file():
             return {}
         try:
             if self._client is None:
                 self._client = RunClient(self.directory, _PATIENCE)
+            self._ask_at = time.monotonic() + ASKING
             return self._client.status(timeout=_PATIENCE)
         except MurmurationError:
             self._disconnect()

@@ -19,14 +19,14 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from orchestrator.page import message_trace
 from orchestrator.page.fault_orders import carry_out
 from orchestrator.page.followed_run import FollowedRun
+from orchestrator.page.history import message_trace
 from orchestrator.page.page_security import PageGuard
 from orchestrator.page.prometheus_text import CONTENT_TYPE, exposition
 from orchestrator.page.published_state import encoded
 from orchestrator.page.run_catalog import RunCatalog
-from orchestrator.page.run_groups import grouped
+from orchestrator.page.state.run_groups import grouped
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_logs import merge, sources
 from protocols.runtime.errors import MurmurationError, UsageError
@@ -125,8 +125,8 @@ class _Api:
         followed = self._run(request)
         history, now = followed.loaded(), runs.read(followed.directory)
         with followed.lock:
-            names = [name for name in history.metrics.series if name in ("return.normalised", "return")]
-            goals = [name for name in history.metrics.series if ".goal." in name and name.startswith("eval.aligned.success")]
+            known = history.metrics.of_node("env-0")
+            goals = [name for name in known if name.startswith("eval.aligned.success.goal.")]
             return {
                 "id": followed.id,
                 "name": followed.id,
@@ -140,7 +140,7 @@ class _Api:
                 "goals": len(goals) or None,
                 "span": [0.0, round(history.last, 3)],
                 "control": self._options.control is not None and now.alive,
-                "returns": "return" if "return" in names else next(iter(names), "return"),
+                "returns": next((name for name in ("return", "return.normalised") if name in known), "return"),
             }
 
     def state(self, request: Request) -> Any:
@@ -170,7 +170,7 @@ class _Api:
             found = []
             for name in names:
                 series = []
-                for node, metric in sorted(history.metrics.series.get(name, {}).items()):
+                for node, metric in history.metrics.of_name(name).items():
                     window = metric.window(since, points)
                     t = [round(one, 3) for one in window.t]
                     series.append({"node": node, "t": t, "step": window.step, "v": window.v})

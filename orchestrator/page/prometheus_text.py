@@ -38,8 +38,8 @@ def exposition(followed: Iterable[FollowedRun]) -> str:
             add("murmuration_edge_bytes_per_second", one["bytes_per_s"], run=run.id, edge=name)
             add("murmuration_edge_cut", float(one["cut"]), run=run.id, edge=name)
         with run.lock:
-            for metric, nodes in run.history.metrics.series.items():
-                for node, series in nodes.items():
+            for node, metrics in run.history.metrics.nodes.items():
+                for metric, series in metrics.items():
                     add("murmuration_metric", series.value(), run=run.id, node=node, name=metric)
     lines: list[str] = []
     for name, found in samples.items():

@@ -14,13 +14,13 @@ SHORTEST = 0.25
 """seconds between two messages to one reader"""
 _ALIVE = 15.0
 """seconds after which a comment is sent where nothing changed, so that connections that are gone are noticed"""
-_BY_NAME = ("nodes", "edges")
+_BY_NAME = ("nodes", "edges", "time", "goals")
 
 State = Mapping[str, Any]
 
 
 def changes(before: State, after: State) -> dict[str, Any]:
-    """What differs in `after`: whole values by key; of nodes and edges, whole entries by name, None for those that are gone."""
+    """What differs in `after`: whole values by key; of parts that are by name, whole entries by name, None for those that are gone."""
     found: dict[str, Any] = {}
     for key, value in after.items():
         old = before.get(key)

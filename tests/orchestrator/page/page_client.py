@@ -87,7 +87,7 @@ class Stream:
         else:
             state = dict(self.state)
             for key, value in data.items():
-                if key in ("nodes", "edges"):
+                if key in ("nodes", "edges", "time", "goals"):
                     merged = {**state[key], **value}
                     state[key] = {name: entry for name, entry in merged.items() if entry is not None}
                 else:

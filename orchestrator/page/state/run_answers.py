@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.results.number_text import decimal
 
 if TYPE_CHECKING:
-    from orchestrator.page.page_state import WaitReport
-    from orchestrator.page.run_history import RunHistory
+    from orchestrator.page.history.run_history import RunHistory
+    from orchestrator.page.state.page_state import WaitReport
 
 IDLE = 0.8
 """share of waiting from which an agent counts as idle"""

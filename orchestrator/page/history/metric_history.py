@@ -22,20 +22,14 @@ class Downsampled(NamedTuple):
 
 
 class NodeMetric:
-    """The values of one metric of one node in order of time. Columns: seconds of the run, step, episode, value."""
+    """The values of one metric of one node in order of time. Columns: seconds of the run, step, episode, value. Steps may go back, where
+    the node went on from a checkpoint."""
 
     __slots__ = ("episode", "step", "t", "v")
 
     def __init__(self) -> None:
         self.t, self.v = array("d"), array("d")
         self.step, self.episode = array("q"), array("q")
-
-    def add(self, t: float, step: int, episode: int, value: float) -> None:
-        """Append a value. A step before earlier ones (a node that went on from a checkpoint) is kept: the axis is time."""
-        self.t.append(t)
-        self.step.append(step)
-        self.episode.append(episode)
-        self.v.append(value)
 
     def index(self, at: float | None) -> int:
         """Index of the newest value at time `at` (None: the last); -1 before the first."""
@@ -83,48 +77,54 @@ def extremes(values: Sequence[float], first: int, end: int, spans: int) -> Itera
 
 
 class MetricHistory:
-    """Metric name -> node -> values. The number of points is bounded: see `MOST_POINTS`."""
+    """The values of all metrics of all nodes. The number of points is bounded: see `MOST_POINTS`."""
 
     def __init__(self, most: int = MOST_POINTS) -> None:
-        self.series: dict[str, dict[str, NodeMetric]] = {}
+        self.nodes: dict[str, dict[str, NodeMetric]] = {}
+        """node -> metric name -> values"""
         self._most = most
         self._points = 0
 
     def add(self, node: str, name: str, t: float, step: int, episode: int, value: float) -> None:
         """Append one value."""
         try:
-            metric = self.series[name][node]
+            metric = self.nodes[node][name]
         except KeyError:
-            metric = self.series.setdefault(name, {}).setdefault(node, NodeMetric())
-        metric.add(t, step, episode, value)
+            metric = self.nodes.setdefault(node, {}).setdefault(name, NodeMetric())
+        metric.t.append(t)
+        metric.step.append(step)
+        metric.episode.append(episode)
+        metric.v.append(value)
         self._points += 1
         if self._points > self._most:
-            self._points = sum(one.thin() for nodes in self.series.values() for one in nodes.values())
+            self._points = sum(one.thin() for metrics in self.nodes.values() for one in metrics.values())
             self._most = max(self._most, 2 * self._points)
 
     def forget(self, node: str) -> None:
         """Drop the values of a node, whose file starts anew."""
-        for nodes in self.series.values():
-            if (metric := nodes.pop(node, None)) is not None:
-                self._points -= len(metric.v)
+        self._points -= sum(len(metric.v) for metric in self.nodes.pop(node, {}).values())
 
     def get(self, name: str, node: str) -> NodeMetric | None:
         """The values of one metric of one node, or None."""
-        return self.series.get(name, {}).get(node)
+        return self.nodes.get(node, {}).get(name)
+
+    def of_node(self, node: str) -> dict[str, NodeMetric]:
+        """Name -> values of all metrics of a node."""
+        return self.nodes.get(node, {})
+
+    def of_name(self, name: str) -> dict[str, NodeMetric]:
+        """Node -> values of one metric."""
+        return {node: metrics[name] for node, metrics in sorted(self.nodes.items()) if name in metrics}
 
     def value(self, names: Sequence[str], node: str, at: float | None = None) -> float | None:
         """The newest value at that time of the first of these metrics that the node has, or None."""
+        metrics = self.nodes.get(node, {})
         for name in names:
-            metric = self.series.get(name, {}).get(node)
+            metric = metrics.get(name)
             if metric is not None and (found := metric.value(at)) is not None:
                 return found
         return None
 
     def names(self) -> dict[str, list[str]]:
         """Node -> sorted names of its metrics."""
-        found: dict[str, list[str]] = {}
-        for name, nodes in self.series.items():
-            for node, metric in nodes.items():
-                if len(metric.v):
-                    found.setdefault(node, []).append(name)
-        return {node: sorted(names) for node, names in sorted(found.items())}
+        return {node: sorted(metrics) for node, metrics in sorted(self.nodes.items())}

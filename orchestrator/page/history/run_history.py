@@ -8,25 +8,28 @@ lines, which have times of day, have the same node and step.
 from __future__ import annotations
 
 import json
+import os
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from orchestrator.page.edge_states import Edge, configured_edges
-from orchestrator.page.growing_files import GrowingFile
-from orchestrator.page.metric_history import MetricHistory
+from orchestrator.page.history.growing_files import GrowingFile
+from orchestrator.page.history.link_history import Edge, LinkHistory
+from orchestrator.page.history.metric_history import MetricHistory
 from orchestrator.results.metric_series import VIRTUAL
-from orchestrator.results.run_directories import FINAL, parse_time
+from orchestrator.results.run_directories import FINAL, parse_time, read
 from orchestrator.results.run_files import read_json
-from protocols.runtime.settings_types import parse_duration
 
-BYTES, DELAY, LOSS = "bytes_per_s", "delay_ms", "loss"
-TOTAL = "total_bytes"
+TIME = "time."
+_WINDOW = 0.01
+"""seconds by which lines of one window of time differ at most"""
 _MOST_EVENTS = 20_000
 _PER_MESSAGE = b'"what":"message"'
 _FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl")
@@ -83,24 +86,27 @@ class RunHistory:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.configuration = read_json(directory / "config.json")
-        self.record = read_json(directory / "run.json")
+        self.record: dict[str, Any] = {}
+        """`run.json`"""
+        self.state = "STARTING"
+        """state of the run: that of `run.json`, or LOST where its run server is gone"""
         self.metrics = MetricHistory()
-        self.links = MetricHistory(most=1_000_000)
-        """quantity -> "SENDER>RECEIVER" -> values"""
+        self.links = LinkHistory(directory / "nodes", self.configuration)
         self.events: list[dict[str, Any]] = []
         """{"t", "kind", "node", "text"}, in order"""
         self.milestones: list[tuple[float, str]] = []
         """time and kind of the events of the run as a whole"""
         self.changes: dict[str, list[NodeChange]] = {}
         self.faults: list[FaultInterval] = []
+        self._listed_at = -inf
         self.last = 0.0
         """newest time that any file has"""
         self._events_file = GrowingFile(directory / "events.jsonl")
-        self._files: dict[str, dict[str, GrowingFile]] = {}
-        self._links_seen: dict[str, int] = {}
-        self._period: dict[str, float] = {}
+        self._files: dict[str, tuple[GrowingFile, ...]] = {}
+        """node -> `_FILES`"""
         self._anchors: tuple[list[float], list[float]] = ([], [])
         self._rules = _rules(self.configuration)
+        self._shares: dict[str, tuple[float, dict[str, float]]] = {}
         self._usage: dict[str, NodeUsage] = {}
         self._lines = msgspec.json.Decoder(_MetricLine)
 
@@ -109,10 +115,10 @@ class RunHistory:
         """Names of the agents, by the configuration."""
         return [f"agent-{i}" for i in range(int((self.configuration.get("agents") or {}).get("count") or 0))]
 
-    @cached_property
+    @property
     def edges(self) -> list[Edge]:
         """Pairs of agents that exchange messages."""
-        return configured_edges(self.configuration)
+        return self.links.edges
 
     def components(self, name: str) -> str:
         """What a node is made of, in words: learner and world model, or environment and copies."""
@@ -124,15 +130,22 @@ class RunHistory:
         kinds = [str((chosen.get(part) or {}).get("kind") or "") for part in ("learner", "world_model")]
         return " + ".join(kind for kind in kinds if kind)
 
-    def link_value(self, quantity: str, link: str, at: float) -> float | None:
-        """What was known of a link at that time, if it is recent. The rate of a run of which only totals are left is its mean rate."""
-        metric = self.links.get(quantity, link)
-        index = metric.index(at) if metric is not None else -1
-        if metric is not None and index >= 0:
-            return metric.v[index] if at - metric.t[index] <= self._recent else None
-        total = self.links.get(TOTAL, link) if quantity == BYTES else None
-        begun = min((changes[0].t for changes in self.changes.values()), default=0.0)
-        return total.v[-1] / (total.t[-1] - begun) if total is not None and begun < at <= total.t[-1] + 1.0 else None
+    def time_shares(self, node: str, at: float) -> dict[str, float]:
+        """Activity -> share of the node's newest window of time; empty without any. What the window lacks is absent."""
+        by_name = self.metrics.of_node(node)
+        other = by_name.get(f"{TIME}other")
+        index = other.index(at) if other is not None else -1
+        if other is None or index < 0:
+            return {}
+        known = self._shares.get(node)
+        if known is None or known[0] != other.t[index]:
+            end = other.t[index]
+            shares = {}
+            for name, metric in by_name.items():
+                if name.startswith(TIME) and abs(metric.t[here := metric.index(end + _WINDOW)] - end) <= _WINDOW and here >= 0:
+                    shares[name.removeprefix(TIME)] = round(metric.v[here], 3)
+            known = self._shares[node] = (end, shares)
+        return known[1]
 
     def final_usage(self, name: str) -> NodeUsage | None:
         """Mean processor share and peak memory of a node of an ended run, as its summary has them."""
@@ -156,44 +169,42 @@ class RunHistory:
         parsed = parse_time(stamp)
         return parsed.timestamp() - self.started if parsed is not None else None
 
-    @property
-    def _recent(self) -> float:
-        """Seconds for which what a link reported counts."""
-        try:
-            return max(3.0, 2.5 * parse_duration(str((self.configuration.get("metrics") or {}).get("every"))))
-        except ValueError:
-            return 5.0
-
     def refresh(self) -> bool:
         """Read what the files have more than before. True where a file has more than one call reads: call again."""
-        self.record = read_json(self.directory / "run.json") or self.record
-        if self.record.get("state") in FINAL and not self._usage:
+        run = read(self.directory)
+        self.record, self.state = run.record or self.record, run.state
+        if self.state in FINAL and not self._usage:
             self._usage = _usage(read_json(self.directory / "summary.json"))
         if not self.configuration:
             self.configuration = read_json(self.directory / "config.json")
             self._rules = _rules(self.configuration)
+            self.links = LinkHistory(self.directory / "nodes", self.configuration)
         self._read_events()
         behind = self._events_file.behind
-        nodes = self.directory / "nodes"
-        try:
-            names = [entry.name for entry in nodes.iterdir() if entry.is_dir()]
-        except OSError:
-            names = []
-        for name in sorted(names, key=lambda one: one == "run"):
-            files = self._files.get(name)
-            if files is None:
-                files = self._files[name] = {file: GrowingFile(nodes / name / file) for file in _FILES}
-            usage = files["usage.jsonl"].read()
-            metrics = files["metrics.jsonl"].read()
-            if files["metrics.jsonl"].restarted or files["usage.jsonl"].restarted:
+        self._list_nodes()
+        for name, (metrics_file, usage_file, faults_file) in self._files.items():
+            usage, metrics, faults = usage_file.read(), metrics_file.read(), faults_file.read()
+            if metrics_file.restarted or usage_file.restarted:
                 self.metrics.forget(name)
             if metrics or usage:
                 self._take_metrics(name, metrics, usage)
-                self._read_links_file(name)
-            if faults := files["faults.jsonl"].read():
+                incarnation = self.changes[name][-1].incarnation if self.changes.get(name) else 1
+                self.links.read_totals(name, incarnation, self.started)
+            if faults:
                 self._take_faults(name, faults)
-            behind = behind or (len(metrics) + len(usage) + len(faults) > 0 and any(file.behind for file in files.values()))
+            behind = behind or metrics_file.behind or usage_file.behind or faults_file.behind
         return behind
+
+    def _list_nodes(self) -> None:
+        """Look for directories of nodes, at most every second."""
+        if time.monotonic() < self._listed_at + 1.0:
+            return
+        self._listed_at = time.monotonic()
+        nodes = self.directory / "nodes"
+        with suppress(OSError):
+            for entry in os.scandir(nodes):
+                if entry.name not in self._files and entry.is_dir():
+                    self._files[entry.name] = tuple(GrowingFile(nodes / entry.name / file) for file in _FILES)
 
     # --- metrics ------------------------------------------------------------------------------------------------------------------
 
@@ -203,13 +214,12 @@ class RunHistory:
         if self.logical:
             self._anchor(node, metric_lines, usage_lines)
         add, started, logical = self.metrics.add, self.started, self.logical
-        last = self.last
         for lines in (metric_lines, usage_lines):
+            t = 0.0
             for line in lines:
                 t = self._placed(line.t) if logical and line.t < VIRTUAL else line.t - started
-                last = max(last, t)
                 add(node, line.name, t, line.step, line.episode, line.value)
-        self.last = last
+            self.last = max(self.last, t)
 
     def _decoded(self, data: bytes) -> list[_MetricLine]:
         if not data:
@@ -262,6 +272,7 @@ class RunHistory:
             if code.startswith("node.") and code.removeprefix("node.") in _STATES:
                 change = NodeChange(t, code.removeprefix("node."), text, int(line.get("incarnation") or 0))
                 self.changes.setdefault(node, []).append(change)
+                self.links.begun = min(self.links.begun, t)
             elif code in ("fault.begin", "fault.end"):
                 self._fault_event(code == "fault.begin", t, node, text, line.get("fields") or {})
         del self.events[:-_MOST_EVENTS]
@@ -283,63 +294,16 @@ class RunHistory:
                 continue
             for line in _objects(raw):
                 if line.get("what") == "links":
-                    self._take_link_counts(node, line)
+                    t = self.seconds(line.get("t"))
+                    with suppress(KeyError, TypeError, ValueError, AttributeError):  # a damaged line
+                        if t is not None:
+                            self.links.counted(node, t, line["links"])
                 elif (rule := line.get("event")) is not None and isinstance(rule, dict):
                     name = str(line.get("id", ""))
                     self._rules[name] = rule
                     for fault in self.faults:
                         if fault.id == name:
                             fault.event = rule
-
-    def _take_link_counts(self, node: str, line: dict[str, Any]) -> None:
-        t = self.seconds(line.get("t")) if "t" in line else None
-        if t is None:
-            return
-        length = max(0.2, t - self._period.get(node, t - 1.0))
-        self._period[node] = t
-        total: dict[str, list[float]] = {}
-        for link, counts in (line.get("links") or {}).items():
-            channel, _, peer = link.partition(" ")
-            if channel in ("peer", "env"):
-                found = total.setdefault(peer, [0.0, 0.0, 0.0, 0.0])
-                sent = float(counts.get("sent") or 0)
-                found[0] += float(counts.get("bytes") or 0)
-                found[1] += sent
-                found[2] += float(counts.get("lost") or 0)
-                found[3] = max(found[3], float((counts.get("delay") or {}).get("p50") or 0.0))
-        for peer, (size, sent, lost, delay) in total.items():
-            link = f"{node}>{peer}"
-            self.links.add(link, BYTES, t, 0, 0, size / length)
-            if sent:
-                self.links.add(link, DELAY, t, 0, 0, 1000.0 * delay)
-                self.links.add(link, LOSS, t, 0, 0, lost / sent)
-
-    def _read_links_file(self, node: str) -> None:
-        """Bytes that the newest incarnation of a node has sent so far, with the time at which it wrote them down."""
-        folder = self.directory / "nodes" / node
-        incarnation = self.changes[node][-1].incarnation if self.changes.get(node) else 1
-        path = folder / ("links.json" if incarnation <= 1 else f"links.{incarnation}.json")
-        try:
-            stamp = path.stat().st_mtime_ns
-            if self._links_seen.get(node) == stamp:
-                return
-            rows = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return
-        self._links_seen[node] = stamp
-        t = stamp / 1e9 - self.started
-        for row in rows if isinstance(rows, list) else []:
-            if row.get("channel") in ("peer", "env"):
-                link, sent = f"{node}>{row.get('peer')}", float(row.get("sent_bytes") or 0)
-                before = self.links.get(TOTAL, link)
-                self.links.add(link, TOTAL, t, incarnation, 0, sent)
-                if before is not None and len(before.t) > 1 and before.step[-2] == incarnation and t > before.t[-2]:
-                    self._rate(link, t, (sent - before.v[-2]) / (t - before.t[-2]))
-
-    def _rate(self, link: str, t: float, rate: float) -> None:
-        known = self.links.get(LOSS, link)  # a link with rules has counts of every second
-        if known is None or not known.t or t - known.t[-1] > self._recent:
-            self.links.add(link, BYTES, t, 0, 0, max(0.0, rate))
 
 
 def _usage(summary: dict[str, Any]) -> dict[str, NodeUsage]:

@@ -5,32 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from orchestrator.page.run_history import FaultInterval, RunHistory
+from orchestrator.page.history.link_history import BYTES, DELAY, LOSS, Edge
+from orchestrator.page.history.run_history import FaultInterval, RunHistory
 
-Edge = tuple[str, str]
 STILL = ("pause", "hang")
 """kinds of faults that make a process stand still"""
 _RING = re.compile(r"ring of (.+), each reaches up to (\d+) away")
-
-
-def configured_edges(configuration: dict[str, Any]) -> list[Edge]:
-    """The pairs of agents that exchange messages, by the configured topology; empty where it can't be read."""
-    from pydantic import ValidationError
-
-    from protocols.topology import topology_settings
-    from protocols.topology.communication_graph import make_graph
-
-    agents = [f"agent-{i}" for i in range(int((configuration.get("agents") or {}).get("count") or 0))]
-    try:
-        topology = topology_settings((configuration.get("network") or {}).get("topology") or {})
-        graph = make_graph(topology, agents, int(configuration.get("seed") or 0))
-    except (ValidationError, ValueError):
-        return []
-    pairs = {(min(i, j), max(i, j)) for i, j in graph.union.pairs.tolist()}
-    return [(agents[i], agents[j]) for i, j in sorted(pairs)]
 
 
 def edge_states(history: RunHistory, t: float) -> dict[str, dict[str, Any]]:
@@ -39,9 +21,9 @@ def edge_states(history: RunHistory, t: float) -> dict[str, dict[str, Any]]:
     found = {}
     for a, b in history.edges:
         ways = (f"{a}>{b}", f"{b}>{a}")
-        rates = [rate for way in ways if (rate := history.link_value("bytes_per_s", way, t)) is not None]
-        delays = [delay for way in ways if (delay := history.link_value("delay_ms", way, t)) is not None]
-        losses = [loss for way in ways if (loss := history.link_value("loss", way, t)) is not None]
+        rates, delays, losses = (
+            [value for way in ways if (value := history.links.value(quantity, way, t)) is not None] for quantity in (BYTES, DELAY, LOSS)
+        )
         found[f"{a}|{b}"] = {
             "bytes_per_s": float(f"{sum(rates):.3g}") if rates else None,
             "delay_ms": round(max(delays), 1) if delays else None,

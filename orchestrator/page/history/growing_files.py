@@ -13,16 +13,18 @@ class GrowingFile:
     """The lines of one file as it grows. `restarted` is true after a call that found another or a shorter file: its lines start anew."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.restarted = False
+        self.behind = False
+        """whether the file has more than the last call read: it was cut short"""
+        self._path = str(path)
         self._offset = 0
         self._inode = 0
 
     def read(self) -> bytes:
         """Complete lines that are new; empty where there are none, or no file."""
-        self.restarted = False
+        self.restarted = self.behind = False
         try:
-            found = os.stat(self.path)  # noqa: PTH116 - called for each file several times a second
+            found = os.stat(self._path)  # noqa: PTH116 - called for each file several times a second
         except OSError:
             return b""
         if (self._inode and found.st_ino != self._inode) or found.st_size < self._offset:
@@ -31,19 +33,12 @@ class GrowingFile:
         if found.st_size == self._offset:
             return b""
         try:
-            with self.path.open("rb") as file:
+            with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123
                 file.seek(self._offset)
                 data = file.read(_MOST)
         except OSError:
             return b""
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
+        self.behind = len(data) == _MOST
         return whole
-
-    @property
-    def behind(self) -> bool:
-        """Whether the file has more bytes than were read: the last call was cut short."""
-        try:
-            return self.path.stat().st_size > self._offset + _MOST // 2
-        except OSError:
-            return False

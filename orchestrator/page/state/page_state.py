@@ -5,12 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any, Protocol
 
-from orchestrator.page.edge_states import STILL, edge_states, fault_edges, fault_nodes
-from orchestrator.page.run_answers import idle_answer, learning_answer, waits_answer
-from orchestrator.page.run_history import NodeUsage, RunHistory
+from orchestrator.page.history.run_history import NodeUsage, RunHistory
+from orchestrator.page.state.edge_states import STILL, edge_states, fault_edges, fault_nodes
+from orchestrator.page.state.run_answers import idle_answer, learning_answer, waits_answer
 from orchestrator.results.run_directories import FINAL
 
 ENVIRONMENT, RUN_SERVER = "env-0", "run"
@@ -18,9 +17,7 @@ RETURN = ("return", "return.normalised", "eval.own.return")
 SUCCESS = ("success", "success.individual")
 DISAGREEMENT = ("models.disagreement", "consensus.disagreement", "statistics.disagreement")
 MOST_EVENTS = 200
-TIME = "time."
-_WINDOW = 0.01
-"""seconds by which lines of one window of time differ at most"""
+LOST = "the run server is gone; go on with: orchestrate up --resume"
 _STATES = {
     "joining": "late",
     "alive": "up",
@@ -59,25 +56,28 @@ def page_state(
     t = history.last if at is None else at
     now = live if at is None and live is not None else LiveFacts()
     status = now.status
-    record_state = str(history.record.get("state") or "STARTING")
     server = {str(node.get("name")): node for node in status.get("nodes") or ()}
     names = [ENVIRONMENT, *history.agents]
     still = {name for fault in history.faults if fault.kind in STILL and fault.lasts(t) for name in fault_nodes(fault, names)}
     nodes = {name: _node(history, name, t, server.get(name) or {}, now.usage.get(name), why) for name in names}
     for name in still & {name for name, node in nodes.items() if node["state"] in ("up", "late", "suspect")}:
         nodes[name] |= {"state": "paused", "reason": "paused by a fault"}
-    nodes[RUN_SERVER] = _run_server(history, t, at is None, record_state, now.usage.get(RUN_SERVER))
+    nodes[RUN_SERVER] = _run_server(history, t, at is None, now.usage.get(RUN_SERVER))
+    if at is None and history.state == "LOST":
+        for node in nodes.values():
+            if node["state"] != "done":
+                node |= {"state": "suspect", "reason": LOST}
     faults = [fault for fault in history.faults if fault.t <= t]
     metrics, until = history.metrics, history.configuration.get("until") or {}
     step = status.get("steps") or metrics.value(("steps",), ENVIRONMENT, t)
     episode = status.get("episodes") or _episode(history, t)
-    ended = at is None and record_state in FINAL
+    ended = at is None and history.state in FINAL
     return {
         "t": round(t, 3),
         "step": None if step is None else int(step),
         "total_steps": until.get("steps"),
         "episode": episode,
-        "run_state": record_state if at is None else _state_at(history, t, record_state),
+        "run_state": history.state if at is None else _state_at(history, t, history.state),
         "phase": "" if ended else str(status.get("phase") or _phase_at(history, t)),
         "nodes": nodes,
         "edges": edge_states(history, t),
@@ -133,7 +133,8 @@ def _node(
     }
 
 
-def _run_server(history: RunHistory, t: float, newest: bool, state: str, usage: NodeUsage | None) -> dict[str, Any]:
+def _run_server(history: RunHistory, t: float, newest: bool, usage: NodeUsage | None) -> dict[str, Any]:
+    state = history.state
     over = newest and state in FINAL
     used = usage or NodeUsage()
     return {
@@ -187,22 +188,15 @@ def _state_at(history: RunHistory, t: float, final: str) -> str:
 
 
 def _time(history: RunHistory, t: float) -> dict[str, dict[str, float]]:
-    """Shares of each node's newest window of time; an activity that the window lacks is absent."""
-    found: dict[str, dict[str, float]] = {}
-    ends: dict[str, float] = {}
-    for name in sorted(name for name in history.metrics.series if name.startswith(TIME)):
-        for node, metric in history.metrics.series[name].items():
-            if (index := metric.index(t)) < 0:
-                continue
-            end = metric.t[index]
-            if end > ends.get(node, -1.0) + _WINDOW:
-                ends[node], found[node] = end, {}
-            if abs(end - ends[node]) <= _WINDOW:
-                found[node][name.removeprefix(TIME)] = round(metric.v[index], 3)
+    """Shares of each node's newest window of time, and of all agents in the mean."""
+    found = {node: shares for node in history.metrics.nodes if (shares := history.time_shares(node, t))}
     agents = [found[node] for node in history.agents if node in found]
     if agents:
-        parts = sorted({part for shares in agents for part in shares})
-        found["all"] = {part: round(fmean(shares.get(part, 0.0) for shares in agents), 3) for part in parts}
+        total: dict[str, float] = {}
+        for shares in agents:
+            for part, share in shares.items():
+                total[part] = total.get(part, 0.0) + share
+        found["all"] = {part: round(share / len(agents), 3) for part, share in sorted(total.items())}
     return found
 
 

@@ -9,7 +9,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from orchestrator.page.run_history import RunHistory
+from orchestrator.page.history.link_history import DELAY, LOSS
+from orchestrator.page.history.run_history import RunHistory
 from protocols.faults.node_faults.fault_log import FILE
 from protocols.runtime.telemetry import read_links
 
@@ -105,13 +106,12 @@ def _delay(history: RunHistory, a: str, b: str, delays: list[float]) -> dict[str
         return {"mean": round(sum(ordered) / len(ordered), 2), "p95": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 2)}
     medians: list[float] = []
     for link in (f"{a}>{b}", f"{b}>{a}"):
-        if (metric := history.links.get("delay_ms", link)) is not None:
-            medians += metric.v[metric.index(history.last - _EDGE_WINDOW) + 1 :]
+        medians += history.links.since(DELAY, link, history.last - _EDGE_WINDOW)
     return {"mean": round(sum(medians) / len(medians), 2), "p95": None} if medians else None
 
 
 def _recent_loss(history: RunHistory, a: str, b: str) -> float | None:
-    shares = [share for link in (f"{a}>{b}", f"{b}>{a}") if (share := history.link_value("loss", link, history.last)) is not None]
+    shares = [share for link in (f"{a}>{b}", f"{b}>{a}") if (share := history.links.value(LOSS, link, history.last)) is not None]
     return round(max(shares), 4) if shares else None
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.page.run_history import NodeUsage
+from orchestrator.page.history.run_history import NodeUsage
 from orchestrator.results.run_files import read_json
 
 _PERIOD = 2.0
