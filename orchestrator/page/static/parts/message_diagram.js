@@ -14,9 +14,9 @@ const ROWS = 300;
 
 export class MessageDiagram {
   constructor() {
-    this.hidden = new Set();
+    Object.assign(this, { hidden: new Set(), messages: [], names: [], types: [], from: 0, to: 1 });
     this.legend = h("ul", { class: "legend" });
-    this.svg = s("svg", { class: "messages", role: "img" });
+    this.svg = s("svg", { class: "messages", role: "img", "aria-label": "Messages" });
     this.readout = h("p", { class: "note readout" }, "Point at an arrow to read the message.");
     this.frame = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Message diagram" }, this.svg);
     this.alternative = new TableAlternative("Messages, as a table", () => this.rows());
@@ -54,7 +54,7 @@ export class MessageDiagram {
 
   draw() {
     const width = Math.floor(this.element.clientWidth);
-    if (!this.messages || width < 60) return;
+    if (width < 60) return;
     const lane = Math.max(this.names.length > 16 ? 46 : 78, (width - LEFT - 20 - RIGHT) / Math.max(1, this.names.length - 1 || 1));
     const total = LEFT + lane * Math.max(0, this.names.length - 1) + 20 + RIGHT;
     const shown = this.messages.filter((one) => !this.hidden.has(one.type));

@@ -54,9 +54,12 @@ export class TopologyView {
       const letter = s("text", { class: "letter", "text-anchor": "middle", dy: "0.36em" });
       const label = s("text", { class: "label", "text-anchor": "middle" }, cut(name));
       const title = s("title", {});
-      const anchor = s("a", { href: link(this.run, "agent", name) }, title, shape, inner, badge, letter, this.names.length <= LABELLED ? label : null);
-      this.nodeLayer.append(anchor);
-      this.nodeParts.set(name, { anchor, shape, inner, badge, letter, label, title });
+      // The name of the link has all that the texts say: they stand beside it, hidden from screen readers.
+      const anchor = s("a", { href: link(this.run, "agent", name) }, title, shape);
+      const texts = s("g", { class: "texts", "aria-hidden": "true" }, inner, badge, letter, this.names.length <= LABELLED ? label : null);
+      const whole = s("g", { "data-node": name }, anchor, texts);
+      this.nodeLayer.append(whole);
+      this.nodeParts.set(name, { whole, anchor, shape, inner, badge, letter, label, title });
     }
   }
 
@@ -79,10 +82,10 @@ export class TopologyView {
       for (const part of [line, grip]) set(part, { x1, y1, x2, y2 });
       set(cross, { transform: `translate(${(x1 + x2) / 2} ${(y1 + y2) / 2})` });
     }
-    for (const [name, { anchor, badge, letter, label, inner }] of this.nodeParts) {
+    for (const [name, { whole, badge, letter, label, inner }] of this.nodeParts) {
       const [x, y] = this.points.get(name);
       const reach = this.radius * 0.78;
-      set(anchor, { transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` });
+      set(whole, { transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` });
       set(badge, { cx: reach, cy: -reach, r: Math.max(7, this.radius * 0.42) });
       set(letter, { x: reach, y: -reach, "font-size": Math.max(9, this.radius * 0.52) });
       set(inner, { "font-size": Math.max(8.5, this.radius * 0.66) });
@@ -121,7 +124,8 @@ export class TopologyView {
     if (parts.drawn === text) return;
     parts.drawn = text;
     const state = knownState(node?.state);
-    set(parts.anchor, { class: `node state-${state}`, "aria-label": `${name}: ${text}` });
+    set(parts.whole, { class: `node state-${state}` });
+    set(parts.anchor, { "aria-label": `${name}: ${text}` });
     set(parts.shape, { d: outline(state, this.radius) });
     const letter = STATES[node?.state]?.letter ?? "?";
     setText(parts.letter, letter);

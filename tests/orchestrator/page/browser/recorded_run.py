@@ -47,7 +47,7 @@ def record_run(directory: Path, agents: int, topology: str = "ring") -> None:
         folder = directory / "nodes" / name
         folder.mkdir(parents=True)
         _write_lines(folder / "metrics.jsonl", _metrics(number, name))
-        (folder / "log.txt").write_text("".join(f"{_iso(t)} INFO line {t} of {name} {MARKUP}\n" for t in range(LENGTH)))
+        (folder / "log.txt").write_text("".join(f"{_iso(t)} INFO learner line {t} of {name} {MARKUP}\n" for t in range(LENGTH)))
     run = directory / "nodes" / "run"
     run.mkdir()
     _write_lines(run / "metrics.jsonl", [_value(t, "consensus.disagreement", 0.1 * math.exp(-t / 15) + 1e-4) for t in range(2, LENGTH, 2)])
