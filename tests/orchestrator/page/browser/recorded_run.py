@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.configuration import Configuration
+from protocols.topology.communication_graph import make_graph
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LENGTH = 60
@@ -51,15 +52,16 @@ def record_run(directory: Path, agents: int, topology: str = "ring") -> None:
     run = directory / "nodes" / "run"
     run.mkdir()
     _write_lines(run / "metrics.jsonl", [_value(t, "consensus.disagreement", 0.1 * math.exp(-t / 15) + 1e-4) for t in range(2, LENGTH, 2)])
-    for a, b, number in _pairs(directory, names):
+    for a, b, number in _directions(configuration, names):
         _links(directory, a, b, number)
 
 
-def _pairs(directory: Path, names: Sequence[str]) -> list[tuple[str, str, int]]:
-    from orchestrator.page.edge_states import configured_edges
-
-    edges = configured_edges(json.loads((directory / "config.json").read_text()))
-    return [(*pair, number) for number, edge in enumerate(edges) for pair in (edge, edge[::-1])]
+def _directions(configuration: Configuration, names: Sequence[str]) -> Iterable[tuple[str, str, int]]:
+    """Sender, receiver and number of the edge, both ways."""
+    graph = make_graph(configuration.network.topology, names, configuration.seed)
+    for number, (i, j) in enumerate(sorted({(min(pair), max(pair)) for pair in graph.union.pairs.tolist()})):
+        yield names[i], names[j], number
+        yield names[j], names[i], number
 
 
 def _links(directory: Path, a: str, b: str, number: int) -> None:
