@@ -8,7 +8,7 @@ export const STATES = {
   suspect: { word: "suspect", letter: "?" },
   dead: { word: "dead", letter: "✕" },
   paused: { word: "paused", letter: "‖" },
-  done: { word: "done", letter: "✓" },
+  done: { word: "done", letter: "" },
 };
 
 export function knownState(state) {

@@ -45,6 +45,21 @@ function gapLimit(x) {
   return 10 * widths[Math.floor(widths.length / 2)];
 }
 
+/** The mean of each value and its neighbours up to `half` places away; null stays null. */
+export function movingMean(column, half) {
+  const sums = [0];
+  const counts = [0];
+  for (const value of column) {
+    sums.push(sums.at(-1) + (value ?? 0));
+    counts.push(counts.at(-1) + (value === null ? 0 : 1));
+  }
+  return column.map((value, place) => {
+    const from = Math.max(0, place - half);
+    const to = Math.min(column.length, place + half + 1);
+    return value === null ? null : (sums[to] - sums[from]) / (counts[to] - counts[from]);
+  });
+}
+
 /** The quantile `share` of sorted numbers, by linear interpolation. */
 export function quantile(sorted, share) {
   const place = (sorted.length - 1) * share;

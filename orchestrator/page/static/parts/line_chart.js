@@ -2,7 +2,7 @@
 import uPlot from "../vendor/uPlot.esm.js";
 import { colour, darkScheme, h, s, set, setText } from "../core/dom.js";
 import { number, time } from "../core/formats.js";
-import { grid, quartiles, resample, stepAt } from "../core/series.js";
+import { grid, movingMean, quartiles, resample, stepAt } from "../core/series.js";
 import { TableAlternative } from "./card.js";
 
 export const PALETTE = 8;
@@ -10,6 +10,8 @@ export const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [5, 2], [12, 4], [3, 2,
 const NAMED = 8; // more series than this are drawn as thin lines without a name each
 const POINTS = 400;
 const MANY_ALPHA = 0.3;
+/** points on each side over which smoothed curves are averaged: a twentieth of the width in all */
+const SMOOTH = 10;
 const SYNC = "run";
 /** distances of the marks on an axis of seconds */
 const CLOCK = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400];
@@ -17,7 +19,7 @@ const CLOCK = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 30
 export class LineChart {
   /** `log`: logarithmic axis; `median`: with median and quartiles; `height`: CSS pixels. */
   constructor(label, { log = false, median = false, height = 220, empty = "No values yet.", table = true } = {}) {
-    Object.assign(this, { label, log, median, height, hidden: new Set(), axis: "t", series: [], faults: [], at: null });
+    Object.assign(this, { label, log, median, height, hidden: new Set(), smooth: false, axis: "t", series: [], faults: [], at: null });
     this.place = h("div", { class: "plot", role: "img", "aria-label": label });
     this.legend = h("ul", { class: "legend" });
     this.empty = h("p", { class: "note" }, empty);
@@ -35,12 +37,13 @@ export class LineChart {
     this.plot?.destroy();
   }
 
-  /** `series`: `[{node, t, step, v}]`; `faults` of the state; `axis`: "t" or "step"; `at`: time that the page shows, if not the newest. */
-  show({ series, faults = this.faults, axis = this.axis, at = null }) {
+  /** `series`: `[{node, t, step, v}]`; `faults` of the state; `axis`: "t" or "step"; `at`: time that the page shows, if not the newest;
+   * `smooth`: moving means instead of the values. */
+  show({ series, faults = this.faults, axis = this.axis, at = null, smooth = false }) {
     const shown = series.filter((one) => one.t.length);
     const names = shown.map((one) => one.node).join("\n");
     const same = names === this.names && axis === this.axis;
-    Object.assign(this, { series: shown, faults, axis, at, names });
+    Object.assign(this, { series: shown, faults, axis, at, names, smooth });
     if (same && this.plot) this.refill();
     else this.rebuild();
     this.alternative.update();
@@ -65,7 +68,8 @@ export class LineChart {
     const lows = this.series.map((one) => one[axis][0]);
     const highs = this.series.map((one) => one[axis].at(-1));
     const on = grid(Math.min(...lows), Math.max(...highs), POINTS);
-    const each = this.series.map((one) => resample(one[axis], this.log ? one.v.map((v) => (v > 0 ? v : null)) : one.v, on));
+    const raw = this.series.map((one) => resample(one[axis], this.log ? one.v.map((v) => (v > 0 ? v : null)) : one.v, on));
+    const each = this.smooth ? raw.map((column) => movingMean(column, SMOOTH)) : raw;
     if (!this.median) return [on, ...each];
     const { low, median, high } = quartiles(each);
     return [on, ...each, low, high, median];
@@ -108,7 +112,7 @@ export class LineChart {
       cursor: { sync: { key: `${SYNC}-${this.axis}` }, points: { size: 6 }, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: this.log ? { distr: 3 } : { range: padded } },
       axes: [
-        { ...axes, ...(this.axis === "t" ? { incrs: CLOCK } : {}), values: (_, ticks) => ticks.map((tick) => (this.axis === "t" ? time(tick) : number(tick))), space: 70, size: 32 },
+        { ...axes, ...(this.axis === "t" ? { incrs: CLOCK } : {}), values: (_, ticks) => ticks.map((tick) => (this.axis === "t" ? time(tick) : number(tick))), space: 56, size: 32 },
         { ...axes, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))), size: 56 }],
       series: [{}, ...lines, ...(this.median ? middle : [])],
       bands: this.median ? [{ series: [lines.length + 2, lines.length + 1], fill: colour("--band") }] : [],

@@ -65,6 +65,7 @@ export class NodeTable {
         updatePill(cell.firstChild, node.state);
         set(cell, { title: node.reason || null });
       } else if (column.key === "cpu") {
+        cell.querySelector(".meter").hidden = node.cpu === null;
         cell.querySelector(".meter > span").style.width = `${Math.min(100, 100 * (node.cpu ?? 0)).toFixed(0)}%`;
         setText(cell.querySelector(".text"), percent(node.cpu));
       } else setText(cell, column.text ? column.text(column.value(name, node)) : column.value(name, node) || "–");

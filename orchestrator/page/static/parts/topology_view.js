@@ -169,7 +169,7 @@ function polygon(corners, radius, turn) {
   return `M${points.join("L")}z`;
 }
 
-/** Circle: up, done; hexagon: late; diamond: suspect; octagon: dead; square: paused. */
+/** Circle: up, empty circle: done; hexagon: late; diamond: suspect; octagon: dead; square: paused. */
 function outline(state, radius) {
   if (state === "late") return polygon(6, radius * 1.08, 0);
   if (state === "suspect") return polygon(4, radius * 1.2, 0);

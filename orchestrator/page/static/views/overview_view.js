@@ -26,6 +26,7 @@ export class OverviewView {
     this.metrics = new RunMetrics(session, [info.returns, "success", ...DISAGREEMENTS]);
     this.metrics.addEventListener("change", () => this.curves());
     this.axis = "t";
+    this.smooth = true;
     this.answers = new AnswerCards();
     this.returns = new LineChart(`Return of each agent (${info.returns}), median and quartiles`, { median: info.agents.length > 2, empty: "No episode has ended yet." });
     this.success = new LineChart("Success of each agent, median and quartiles", { median: info.agents.length > 2, height: 180, empty: "This run has no measure of success, or no episode has ended yet." });
@@ -43,7 +44,7 @@ export class OverviewView {
       this.answers.element,
       h("div", { class: "board" },
         card("Topology", { kind: "topology-card", tools: [choice("Form of the topology", [["graph", "Graph"], ["matrix", "Matrix"]], kind, (form) => this.showGraph(form))] }, this.graphPlace, edgeLegend(), this.edgeTable.element),
-        card("Return", { kind: "return-card", tools: [choice("Horizontal axis", [["t", "Time"], ["step", "Steps"]], "t", (axis) => { this.axis = axis; this.curves(); })] }, this.returns.element),
+        card("Return", { kind: "return-card", tools: [choice("Curves", [[true, "Smooth"], [false, "Raw"]], true, (smooth) => { this.smooth = smooth; this.curves(); }), choice("Horizontal axis", [["t", "Time"], ["step", "Steps"]], "t", (axis) => { this.axis = axis; this.curves(); })] }, this.returns.element),
         card("Success", { kind: "success-card" }, this.success.element),
         card("Disagreement", { kind: "disagreement-card", note: "How far the models are apart; lower is closer." }, this.disagreement.element),
         this.goalCard,
@@ -80,8 +81,9 @@ export class OverviewView {
       return own.length ? own : series;
     };
     const shared = { faults, at: this.at };
-    this.returns.show({ series: ofAgents(this.session.info.returns), axis: this.axis, ...shared });
-    this.success.show({ series: ofAgents("success"), axis: this.axis, ...shared });
+    const learning = { axis: this.axis, smooth: this.smooth, ...shared };
+    this.returns.show({ series: ofAgents(this.session.info.returns), ...learning });
+    this.success.show({ series: ofAgents("success"), ...learning });
     const models = DISAGREEMENTS.flatMap((name) => this.metrics.of(name).filter((one) => one.node === "run").map((one) => ({ ...one, node: name.replace(".disagreement", "") })));
     this.disagreement.show({ series: models, ...shared });
   }

@@ -107,7 +107,7 @@ def _metrics(number: int, name: str) -> Iterable[dict[str, Any]]:
         yield _value(t, "return", level)
         yield _value(t, "success", min(1.0, max(0.0, level)))
         yield _value(t, "steps", t * 1000.0)
-        parts = {"act": 0.2, "learn": 0.4, "exchange": 0.1, "wait": 0.3} if name != "env-0" else {"step": 0.5, "wait": 0.5}
+        parts = {"act": 0.2, "learn": 0.4, "wait": 0.3, "other": 0.1} if name != "env-0" else {"step": 0.4, "wait": 0.5, "other": 0.1}
         for part, share in parts.items():
             yield _value(t, f"time.{part}", share)
         if name != "env-0":
