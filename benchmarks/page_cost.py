@@ -44,7 +44,12 @@ def prepare(directory: Path, agents: int, every: float) -> None:
     from orchestrator.config.configuration import Configuration
     from orchestrator.results.run_files import append_line, utc_now, write_json
 
-    settings = {"environment": {"id": "landmarks"}, "until": {"time": "1h"}, "agents": {"count": agents}, "metrics": {"every": f"{every:g}s"}}
+    settings = {
+        "environment": {"id": "landmarks"},
+        "until": {"time": "1h"},
+        "agents": {"count": agents},
+        "metrics": {"every": f"{every:g}s"},
+    }
     configuration = Configuration.model_validate({"version": 2, **settings})
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(configuration.model_dump_json())
@@ -128,8 +133,8 @@ def snapshot(nodes: list[str], step: int, elapsed: float) -> str:
             "restarts": 0,
             "up_after": 1.0,
             "detail": "double_dqn",
-            "metrics": {name: step / 7 for name in (*_METRICS, *_USAGE)} if len(nodes) <= 256 else {"return": step / 7},
-            "history": {name: history for name in _HISTORY},
+            "metrics": dict.fromkeys((*_METRICS, *_USAGE), step / 7) if len(nodes) <= 256 else {"return": step / 7},
+            "history": dict.fromkeys(_HISTORY, history),
             "peers": [2, 2],
         }
         for node in nodes
@@ -166,8 +171,7 @@ def follow(agents: int, every: float, seconds: float) -> list[str]:
             [sys.executable, "-m", "orchestrator", "--json", "--runs-dir", folder, "dash"], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         try:
-            assert page.stdout is not None
-            url = json.loads(page.stdout.readline())["url"]
+            url = json.loads(page.stdout.readline() if page.stdout is not None else "")["url"]
             reader = Reader(url, directory.name)
             time.sleep(_WARM_UP)
             spent, messages, size, began = cpu_seconds(page.pid), reader.messages, reader.bytes, time.monotonic()
@@ -180,17 +184,15 @@ def follow(agents: int, every: float, seconds: float) -> list[str]:
         finally:
             page.terminate()
             page.wait(20)
-            assert player.stdin is not None
-            player.stdin.close()
-            player.wait(20)
+            player.communicate(timeout=20)
     mib = 1024 * 1024
     return [str(agents), f"{every:g}", f"{100 * share:.1f} %", f"{rate:.2f}", f"{kib:.0f}", f"{before / mib:.0f} -> {after / mib:.0f}"]
 
 
 def replay(lines: int) -> list[str]:
     """One row: opening the record of a run with so many lines of metrics."""
-    from orchestrator.page.state.page_state import page_state
     from orchestrator.page.history.run_history import RunHistory
+    from orchestrator.page.state.page_state import page_state
 
     with tempfile.TemporaryDirectory() as folder:
         directory, agents = Path(folder) / "recorded", 4
