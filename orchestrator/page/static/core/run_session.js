@@ -11,7 +11,8 @@ export class RunSession extends EventTarget {
     super();
     this.info = info;
     this.state = fromSnapshot({});
-    this.faults = []; // of the whole run as far as it is known: charts and the slider show them at any time of a replay
+    this.faults = []; // of the newest state: charts and the slider show them at any time of a replay
+    this.faultsAt = -Infinity;
     this.connected = false;
     this.following = info.mode === "live";
     this.playing = false;
@@ -67,8 +68,8 @@ export class RunSession extends EventTarget {
 
   show(state, at) {
     this.state = state;
-    const known = this.live?.faults ?? state.faults;
-    if (this.live || known.length >= this.faults.length) this.faults = known;
+    const newest = this.live ?? state;
+    if ((newest.t ?? 0) >= this.faultsAt) Object.assign(this, { faults: newest.faults, faultsAt: newest.t ?? 0 });
     this.at = at;
     this.dispatchEvent(new Event("state"));
   }

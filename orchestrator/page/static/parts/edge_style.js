@@ -10,14 +10,17 @@ export function delayClass(delay) {
   return `delay-${DELAYS.findIndex((limit) => delay < limit)}`;
 }
 
+/** CSS pixels. */
 export function edgeWidth(bytes) {
   if (!bytes) return 1.25;
   return Math.min(7, 1.25 + Math.max(0, Math.log10(bytes / 100)) * 1.35);
 }
 
-export function lossDashes(loss) {
+/** Dashes and gaps grow with the width of the line: with more loss the gaps take more of it. */
+export function lossDashes(loss, width) {
   if (!loss || loss < 0.005) return null;
-  return loss < 0.05 ? "14 4" : loss < 0.2 ? "8 5" : "3 6";
+  const unit = Math.max(1, width / 2.5);
+  return (loss < 0.05 ? [14, 3] : loss < 0.2 ? [8, 4] : [4, 6]).map((length) => (length * unit).toFixed(1)).join(" ");
 }
 
 export function edgeText(edge) {

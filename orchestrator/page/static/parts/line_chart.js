@@ -54,6 +54,7 @@ export class LineChart {
     if (this.faults === faults && this.at === at) return;
     Object.assign(this, { faults, at });
     this.plot?.redraw(false);
+    this.values(null);
   }
 
   resized(width) {
@@ -189,13 +190,15 @@ export class LineChart {
     this.plot.setSeries(column, { show });
   }
 
-  /** Values in the legend: at the cursor, or else the newest. */
-  values(index) {
+  /** Values in the legend: at the cursor, or else at the time that the page shows, or else the newest. */
+  values(pointed) {
+    const shown = this.at === null ? null : this.axis === "t" ? this.at : stepAt(this.series, this.at);
+    const index = pointed ?? (this.plot && shown !== null ? this.plot.valToIdx(shown) : null);
     for (const [element, column, series] of this.figures ?? []) {
       const data = this.plot?.data[column];
       if (!data) continue;
       const newest = () => (series === null ? data.findLast((v) => v !== null) : this.series[series].v.at(-1));
-      setText(element, number(index === null || index === undefined ? newest() : data[index]));
+      setText(element, number(index === null ? newest() : data[index]));
     }
     this.legend.querySelector(".fault-key")?.toggleAttribute("hidden", !this.faults.length);
   }

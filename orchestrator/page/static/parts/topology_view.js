@@ -9,6 +9,7 @@ import { layout } from "./graph_layout.js";
 import { TrafficParticles } from "./traffic_particles.js";
 
 const LABELLED = 20; // more nodes than this have no name beside them
+const CUT_WIDTH = 3;
 const KEYBOARD = 32; // more edges than this are reached through the table instead of one by one
 
 export class TopologyView {
@@ -115,7 +116,8 @@ export class TopologyView {
     if (parts.drawn === text) return;
     parts.drawn = text;
     set(parts.anchor, { class: edge?.cut ? "edge is-cut" : "edge", "aria-label": `Edge ${parts.a} – ${parts.b}: ${text}` });
-    set(parts.line, { class: `edge-line ${edge?.cut ? "cut" : delayClass(edge?.delay_ms)}`, "stroke-width": edgeWidth(edge?.bytes_per_s) * this.thickness, "stroke-dasharray": edge?.cut ? "7 7" : lossDashes(edge?.loss) });
+    const width = (edge?.cut ? CUT_WIDTH : edgeWidth(edge?.bytes_per_s)) * this.thickness;
+    set(parts.line, { class: `edge-line ${edge?.cut ? "cut" : delayClass(edge?.delay_ms)}`, "stroke-width": width, "stroke-dasharray": edge?.cut ? "7 7" : lossDashes(edge?.loss, width) });
     setText(parts.title, `${parts.a} – ${parts.b}: ${text}`);
   }
 
