@@ -16,6 +16,8 @@ from protocols.runtime.errors import UsageError
 
 _POINTS = 60
 _REPEATS = 400
+_LONGEST = 24
+"""characters of a value in a label"""
 MOST_RUNS = 200
 
 
@@ -55,10 +57,15 @@ def _groups(directories: Sequence[Path]) -> dict[str, list[str]]:
     labels: dict[str, list[str]] = {}
     for number, side in enumerate(comparison.sides):
         keys = list(comparison.keys.items())[:3]
-        text = ", ".join(f"{key}={'-' if values[number] is ABSENT else values[number]}" for key, values in keys)
+        text = ", ".join(f"{key}={_short(values[number])}" for key, values in keys)
         label = f"{side.name} ({text})" if text else side.name
         labels[label] = list(side.runs)
     return labels
+
+
+def _short(value: Any) -> str:
+    text = "-" if value is ABSENT else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _curve(directory: Path, name: str) -> Curve | None:
