@@ -1,4 +1,4 @@
-"""The page beside a real run in a real browser: a restart and a cut that are ordered on the page, a reload, a restart of the page's server."""
+"""The page beside a real run in a real browser: a restart, a cut, a reload, a restart of the page's server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_faults_of_a_live_run(browser: Browser, tmp_path: Path) -> None:
 
             _ordered(tab, "Kill", "agent-1")
             expect(page.get_by_role("row", name=re.compile("^agent-1 ")).locator("td").nth(5)).to_have_text("1")
-            seen = _delay(cluster, lambda one: one["node"] == "agent-1" and one.get("incarnation") == 2 or one["code"] == "node.dead")
+            seen = _delay(cluster, lambda one: (one["node"] == "agent-1" and one.get("incarnation") == 2) or one["code"] == "node.dead")
             expect(page.locator("svg.topology .node.state-up")).to_have_count(4)
 
             _ordered(tab, "Cut", "agent-0 – agent-1")
