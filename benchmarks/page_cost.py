@@ -4,7 +4,7 @@
 
 A run is played by one process: it holds the lock of a run directory, answers status requests as a run server does, and appends the metrics,
 usage, counts of links and events that so many agents on a ring would write. `orchestrate dash` follows it with one reader of its stream.
-Figures: processor time of the page's process by second, messages of the stream by second, resident memory at the beginning and at the end.
+Metrics: processor time of the page's process by second, messages of the stream by second, resident memory at the beginning and at the end.
 """
 
 from __future__ import annotations

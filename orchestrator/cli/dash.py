@@ -64,12 +64,12 @@ def dash(
 
 
 def _catalog(runs_dir: Path, what: str | None, experiments_dir: Path) -> tuple[RunCatalog, str | None]:
-    """The runs that are meant, and the one that is shown first. `UsageError` where there is none."""
+    """The runs that are meant, and the one that is shown first. `UsageError` where no run is found."""
     from orchestrator.page.run_catalog import RunCatalog
 
     if what is None:
         if not runs.all_runs(runs_dir):
-            runs.find(runs_dir)  # says that there is none, and how to start one
+            runs.find(runs_dir)  # refuses, and names how to start one
         return RunCatalog([(runs_dir, None)], []), None
     if (experiment := experiment_directory(what, experiments_dir)) is not None:
         return RunCatalog([(experiment / "runs", experiment.resolve().name)], []), None

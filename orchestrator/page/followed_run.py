@@ -1,36 +1,28 @@
-"""One run that the page shows. While it has readers, one thread reads its files, asks its run server, and publishes the state.
+"""One run that the page shows. While it has readers, one thread reads its files and publishes the state; another asks its run server.
 
-The thread bounds its own cost: after an update that took c seconds of processor time it waits for at least c / `SHARE`.
+The first bounds its own cost: after an update that took c seconds of processor time it waits for at least c / `SHARE`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.page.history.process_usage import ProcessUsage
 from orchestrator.page.history.run_history import RunHistory
 from orchestrator.page.published_state import PublishedState
+from orchestrator.page.run_server_status import RunServerStatus
 from orchestrator.page.state.page_state import LiveFacts, page_state
 from orchestrator.results import run_directories as runs
-from orchestrator.run_server.run_client import RunClient
-from protocols.runtime.errors import MurmurationError
 
 PERIOD = 0.25
 """seconds between two updates of a live run"""
 SLOW = 2.0
 """seconds between two looks at a run that does not go on"""
-SHARE = 0.03
+SHARE = 0.06
 """share of a core that following one run may take"""
-_PATIENCE = 2.0
-"""seconds that the run server has for an answer"""
-ASKING = 1.0
-"""seconds between two questions to the run server; events, metrics and faults are read from files with every update"""
-_AGAIN = 2.0
-"""seconds after which a run server that did not answer is asked again"""
 _LINGER = 30.0
 """seconds for which a run is followed after its last reader has left"""
 
@@ -47,8 +39,7 @@ class FollowedRun:
         self.live = LiveFacts()
         self.updates = 0
         self._usage = ProcessUsage(directory)
-        self._client: RunClient | None = None
-        self._ask_at = 0.0
+        self._server: RunServerStatus | None = None
         self._wanted = 0.0
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
@@ -119,31 +110,17 @@ class FollowedRun:
 
     def _update(self) -> None:
         alive = self._read_files()
-        self.live.status = self._status() if alive else {}
-        self.live.usage = self._usage.read() if alive else {}
+        if alive and self._server is None:
+            self._server = RunServerStatus(self.directory)
+        elif not alive:
+            self._disconnect()
+        self.live = LiveFacts(self._server.newest, self._usage.read()) if self._server is not None else LiveFacts()
         with self.lock:
             state = page_state(self.history, None, self.live)
         self.updates += 1
         self.published.publish(state)
 
-    def _status(self) -> dict[str, Any]:
-        """The status of the run server; empty where it does not answer. A run server that was started again is connected to anew."""
-        if time.monotonic() < self._ask_at:
-            return self.live.status
-        if not (self.directory / "control.json").is_file():
-            return {}
-        try:
-            if self._client is None:
-                self._client = RunClient(self.directory, _PATIENCE)
-            self._ask_at = time.monotonic() + ASKING
-            return self._client.status(timeout=_PATIENCE)
-        except MurmurationError:
-            self._disconnect()
-            self._ask_at = time.monotonic() + _AGAIN
-            return {}
-
     def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(Exception):
-                client.close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()

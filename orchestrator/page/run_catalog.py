@@ -50,13 +50,13 @@ class RunCatalog:
         ]
 
     def directory(self, name: str) -> Path:
-        """Directory of the run of that name; `UsageError` where there is none."""
+        """Directory of the run of that name; `UsageError` for an unknown name."""
         if "/" not in name and name not in ("", ".", ".."):
             candidates = [one for one in self._single if one.name == name] + [folder / name for folder, _ in self._folders]
             for directory in candidates:
                 if directory.is_dir() and runs.is_run(directory):
                     return directory
-        raise UsageError(f'there is no run "{name}" here; /api/runs lists those that there are')
+        raise UsageError(f'there is no run "{name}" here; /api/runs lists all runs')
 
     def get(self, name: str) -> FollowedRun:
         """The run of that name, opened."""

@@ -21,7 +21,7 @@ class GrowingFile:
         self._inode = 0
 
     def read(self) -> bytes:
-        """Complete lines that are new; empty where there are none, or no file."""
+        """Complete lines that are new; empty without any, or without the file."""
         self.restarted = self.behind = False
         try:
             found = os.stat(self._path)  # noqa: PTH116 - called for each file several times a second

@@ -1,8 +1,9 @@
-"""The traffic of the links of a run over time: bytes a second, delay and loss of each direction, and the edges that there are."""
+"""The traffic of the links of a run over time: bytes a second, delay and loss of each direction, and the edges of the graph."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from math import inf
@@ -28,7 +29,7 @@ class LinkHistory:
     def __init__(self, nodes: Path, configuration: Mapping[str, Any]) -> None:
         self.begun = inf
         """when the first node was started, seconds of the run"""
-        self._nodes = nodes
+        self._nodes = str(nodes)
         self._configuration = configuration
         self._values = MetricHistory(_MOST_POINTS)
         self._seen: dict[str, int] = {}
@@ -81,12 +82,13 @@ class LinkHistory:
 
     def read_totals(self, node: str, incarnation: int, started: float) -> None:
         """Read what a node's newest incarnation has sent so far, if it has written it anew; `started`: Unix time of the run's start."""
-        path = self._nodes / node / ("links.json" if incarnation <= 1 else f"links.{incarnation}.json")
+        path = f"{self._nodes}/{node}/links.json" if incarnation <= 1 else f"{self._nodes}/{node}/links.{incarnation}.json"
         try:
-            stamp = path.stat().st_mtime_ns
+            stamp = os.stat(path).st_mtime_ns  # noqa: PTH116 - called for every node several times a second
             if self._seen.get(node) == stamp:
                 return
-            rows = json.loads(path.read_bytes())
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                rows = json.loads(file.read())
         except (OSError, ValueError):
             return
         self._seen[node] = stamp

@@ -16,9 +16,9 @@ from protocols.runtime.telemetry import read_links
 
 MOST_MESSAGES = 2000
 _MOST_OF_EDGE = 20_000
-"""newest messages of each direction that the figures of an edge are of"""
+"""newest messages of each direction from which an edge is described"""
 _EDGE_WINDOW = 60.0
-"""seconds before the end of the trace that the figures of an edge are of"""
+"""seconds before the end of the trace from which an edge is described"""
 _MOST_ROUNDS = 20
 _MESSAGE = b'"what":"message"'
 _CHANNELS = ("peer", "env")

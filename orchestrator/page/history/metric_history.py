@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 MOST_POINTS = 4_000_000
 """points of all series together (32 bytes each); beyond it every series is thinned"""
 _THINNEST = 64
@@ -19,6 +21,16 @@ class Downsampled(NamedTuple):
     t: list[float]
     step: list[int]
     v: list[float]
+
+
+class MetricLine(msgspec.Struct):
+    """A line of a file of metrics."""
+
+    t: float
+    step: int
+    episode: int
+    name: str
+    value: float
 
 
 class NodeMetric:
@@ -85,17 +97,25 @@ class MetricHistory:
         self._most = most
         self._points = 0
 
+    def extend(self, node: str, lines: Sequence[MetricLine], zero: float) -> None:
+        """Append the values of these lines, with times counted from `zero`."""
+        metrics = self.nodes.setdefault(node, {})
+        for line in lines:
+            metric = metrics.get(line.name)
+            if metric is None:
+                metric = metrics[line.name] = NodeMetric()
+            metric.t.append(line.t - zero)
+            metric.step.append(line.step)
+            metric.episode.append(line.episode)
+            metric.v.append(line.value)
+        self._count(len(lines))
+
     def add(self, node: str, name: str, t: float, step: int, episode: int, value: float) -> None:
         """Append one value."""
-        try:
-            metric = self.nodes[node][name]
-        except KeyError:
-            metric = self.nodes.setdefault(node, {}).setdefault(name, NodeMetric())
-        metric.t.append(t)
-        metric.step.append(step)
-        metric.episode.append(episode)
-        metric.v.append(value)
-        self._points += 1
+        self.extend(node, [MetricLine(t, step, episode, name, value)], 0.0)
+
+    def _count(self, more: int) -> None:
+        self._points += more
         if self._points > self._most:
             self._points = sum(one.thin() for metrics in self.nodes.values() for one in metrics.values())
             self._most = max(self._most, 2 * self._points)

@@ -22,7 +22,7 @@ import msgspec
 
 from orchestrator.page.history.growing_files import GrowingFile
 from orchestrator.page.history.link_history import Edge, LinkHistory
-from orchestrator.page.history.metric_history import MetricHistory
+from orchestrator.page.history.metric_history import MetricHistory, MetricLine
 from orchestrator.results.metric_series import VIRTUAL
 from orchestrator.results.run_directories import FINAL, parse_time, read
 from orchestrator.results.run_files import read_json
@@ -33,14 +33,6 @@ _WINDOW = 0.01
 _MOST_EVENTS = 20_000
 _PER_MESSAGE = b'"what":"message"'
 _FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl")
-
-
-class _MetricLine(msgspec.Struct):
-    t: float
-    step: int
-    episode: int
-    name: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +80,8 @@ class RunHistory:
         self.configuration = read_json(directory / "config.json")
         self.record: dict[str, Any] = {}
         """`run.json`"""
+        self.started = 0.0
+        """Unix time of the first start; 0 where it is unknown"""
         self.state = "STARTING"
         """state of the run: that of `run.json`, or LOST where its run server is gone"""
         self.metrics = MetricHistory()
@@ -108,7 +102,7 @@ class RunHistory:
         self._rules = _rules(self.configuration)
         self._shares: dict[str, tuple[float, dict[str, float]]] = {}
         self._usage: dict[str, NodeUsage] = {}
-        self._lines = msgspec.json.Decoder(_MetricLine)
+        self._lines = msgspec.json.Decoder(MetricLine)
 
     @property
     def agents(self) -> list[str]:
@@ -152,12 +146,6 @@ class RunHistory:
         return self._usage.get(name)
 
     @property
-    def started(self) -> float:
-        """Unix time of the first start; 0 where it is unknown."""
-        begun = parse_time(self.record.get("first_started") or self.record.get("started"))
-        return begun.timestamp() if begun is not None else 0.0
-
-    @property
     def logical(self) -> bool:
         """Whether metrics have virtual times."""
         return self.configuration.get("clock") == "logical"
@@ -173,6 +161,8 @@ class RunHistory:
         """Read what the files have more than before. True where a file has more than one call reads: call again."""
         run = read(self.directory)
         self.record, self.state = run.record or self.record, run.state
+        begun = parse_time(self.record.get("first_started") or self.record.get("started"))
+        self.started = begun.timestamp() if begun is not None else 0.0
         if self.state in FINAL and not self._usage:
             self._usage = _usage(read_json(self.directory / "summary.json"))
         if not self.configuration:
@@ -213,15 +203,15 @@ class RunHistory:
         metric_lines = self._decoded(metrics)
         if self.logical:
             self._anchor(node, metric_lines, usage_lines)
-        add, started, logical = self.metrics.add, self.started, self.logical
         for lines in (metric_lines, usage_lines):
-            t = 0.0
-            for line in lines:
-                t = self._placed(line.t) if logical and line.t < VIRTUAL else line.t - started
-                add(node, line.name, t, line.step, line.episode, line.value)
-            self.last = max(self.last, t)
+            if self.logical:
+                for line in lines:
+                    line.t = self._placed(line.t) + self.started if line.t < VIRTUAL else line.t
+            if lines:
+                self.metrics.extend(node, lines, self.started)
+                self.last = max(self.last, lines[-1].t - self.started)
 
-    def _decoded(self, data: bytes) -> list[_MetricLine]:
+    def _decoded(self, data: bytes) -> list[MetricLine]:
         if not data:
             return []
         try:
@@ -235,7 +225,7 @@ class RunHistory:
                     continue
             return found
 
-    def _anchor(self, node: str, metrics: list[_MetricLine], usage: list[_MetricLine]) -> None:
+    def _anchor(self, node: str, metrics: list[MetricLine], usage: list[MetricLine]) -> None:
         """Learn which time of day belongs to a virtual time: metrics and usage of one node and step were written together."""
         virtual = {line.step: line.t for line in metrics if line.t < VIRTUAL}
         times, seconds = self._anchors

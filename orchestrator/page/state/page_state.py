@@ -1,4 +1,4 @@
-"""The state of a run at one time, as the page shows it: a function of the run's history, and of what its run server says now."""
+"""The state of a run at one time, as the page shows it: a function of the run's history, and of the newest status of its run server."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def grouped(directories: Sequence[Path], name: str) -> dict[str, Any]:
 
 
 def _groups(directories: Sequence[Path]) -> dict[str, list[str]]:
-    """Label -> names of runs. A label says in which keys a group differs from the others."""
+    """Label -> names of runs. A label names the keys in which a group differs from the others."""
     if len({directory.resolve() for directory in directories}) < 2:
         return {directory.name: [directory.name] for directory in directories}
     comparison = compare(directories)

@@ -13,7 +13,7 @@ export function fromSnapshot(snapshot) {
 /** The state after a change: of nodes and edges, entries by name, where null removes one; everything else is replaced. The old state stays as it is. */
 export function withDelta(state, delta) {
   const next = { ...state, ...delta };
-  for (const part of ["nodes", "edges"]) {
+  for (const part of ["nodes", "edges", "time", "goals"]) {
     if (!delta[part]) continue;
     next[part] = { ...state[part], ...delta[part] };
     for (const [name, entry] of Object.entries(delta[part])) if (entry === null) delete next[part][name];
