@@ -6,6 +6,10 @@ import { fromSnapshot, withDelta } from "./run_state.js";
 const FRAME = 250; // milliseconds between two states of a replay
 const PATIENCE = 1_000; // before a stream that the browser gave up is opened again
 
+/** The end of a process is a moment: it lasts no time, and no event ends it. */
+const MOMENT = /kill|term|exit|oom/;
+const ended = (fault) => (fault.until === null && MOMENT.test(fault.kind) ? { ...fault, until: fault.t } : fault);
+
 export class RunSession extends EventTarget {
   constructor(info) {
     super();
@@ -69,7 +73,9 @@ export class RunSession extends EventTarget {
   show(state, at) {
     this.state = state;
     const newest = this.live ?? state;
-    if ((newest.t ?? 0) >= this.faultsAt) Object.assign(this, { faults: newest.faults, faultsAt: newest.t ?? 0 });
+    if (newest.faults !== this.reported && (newest.t ?? 0) >= this.faultsAt) {
+      Object.assign(this, { reported: newest.faults, faults: newest.faults.map(ended), faultsAt: newest.t ?? 0 });
+    }
     this.at = at;
     this.dispatchEvent(new Event("state"));
   }

@@ -10,7 +10,8 @@ export function fromSnapshot(snapshot) {
   return { ...emptyState(), ...snapshot };
 }
 
-/** The state after a change: of nodes, edges, shares of time and goals, entries by name, where null removes one; everything else is replaced. The old state stays as it is. */
+/** The state after a change: of nodes, edges, shares of time and goals, entries by name, where null removes one; everything else is replaced. The
+ * old state stays as it is. */
 export function withDelta(state, delta) {
   const next = { ...state, ...delta };
   for (const part of ["nodes", "edges", "time", "goals"]) {

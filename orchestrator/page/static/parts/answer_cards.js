@@ -17,7 +17,7 @@ export class AnswerCards {
       const level = knownLevel(answer?.level);
       set(element, { class: `answer level-${level}` });
       setText(element.querySelector(".level-word"), LEVEL_WORDS[level]);
-      updateLevel(element, level, answer?.text ?? "Not known yet.");
+      updateLevel(element, level, answer && answer.text !== level ? answer.text : "Not known yet.");
     }
   }
 }

@@ -1,4 +1,4 @@
-"""The page beside a real run in a real browser: a restart and a cut that are ordered on the page, a reload, a restart of the page's server."""
+"""The page beside a real run in a real browser: a restart, a cut, a reload, a restart of the page's server."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_faults_of_a_live_run(browser: Browser, tmp_path: Path) -> None:
 
             _ordered(tab, "Kill", "agent-1")
             expect(page.get_by_role("row", name=re.compile("^agent-1 ")).locator("td").nth(5)).to_have_text("1")
-            seen = _delay(cluster, lambda one: one["node"] == "agent-1" and one.get("incarnation") == 2 or one["code"] == "node.dead")
+            seen = _delay(cluster, lambda one: (one["node"] == "agent-1" and one.get("incarnation") == 2) or one["code"] == "node.dead")
             expect(page.locator("svg.topology .node.state-up")).to_have_count(4)
 
             _ordered(tab, "Cut", "agent-0 – agent-1")
             expect(page.locator("svg.topology a.edge.is-cut")).to_have_count(1)
             cut = _delay(cluster, lambda one: one["code"] == "fault.begin")
-            print(f"\nseen on the page after the run server knew it: restart {seen:.2f} s, cut {cut:.2f} s")
+            print(f"\nseconds from the event of the run server to the page: restart {seen:.2f} s, cut {cut:.2f} s")
             expect(page.get_by_label("Edge agent-0 – agent-1: cut")).to_have_count(1)
             expect(page.locator(".events li[data-kind='fault.begin']")).not_to_have_count(0)
 
@@ -73,7 +73,7 @@ def test_faults_of_a_live_run(browser: Browser, tmp_path: Path) -> None:
             assert not found, "\n".join(found)
             tab.assert_clean()
 
-            # The server of the page goes and comes back at the same port: the page says so, and goes on by itself.
+            # The server of the page goes and comes back at the same port: the page shows that, and connects again.
             page.evaluate("window.sameDocument = true")
             server.terminate()
             expect(page.locator(".connection")).to_have_text("reconnecting …")
