@@ -37,7 +37,6 @@ class FollowedRun:
         self.lock = threading.Lock()
         """held while the history changes or is read"""
         self.live = LiveFacts()
-        self.updates = 0
         self._usage = ProcessUsage(directory)
         self._server: RunServerStatus | None = None
         self._wanted = 0.0
@@ -52,7 +51,7 @@ class FollowedRun:
 
     def loaded(self) -> RunHistory:
         """The history, as new as its files, or while the run is followed as its newest state; hold `lock` while it is used."""
-        if not self.following:
+        if self.published.state is None or not self.following:
             self._read_files()
         return self.history
 
@@ -107,6 +106,8 @@ class FollowedRun:
                 self._stop.wait(max(period, spent / SHARE))
         finally:
             self._disconnect()
+            self.live = LiveFacts()
+            self.published.state = None  # who comes later gets a new one
 
     def _update(self) -> None:
         alive = self._read_files()
@@ -117,7 +118,6 @@ class FollowedRun:
         self.live = LiveFacts(self._server.newest, self._usage.read()) if self._server is not None else LiveFacts()
         with self.lock:
             state = page_state(self.history, None, self.live)
-        self.updates += 1
         self.published.publish(state)
 
     def _disconnect(self) -> None:

@@ -64,12 +64,6 @@ class PublishedState:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(event.set)
 
-    def wake(self) -> None:
-        """Let readers look again."""
-        for event, loop in list(self._readers.items()):
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(event.set)
-
     async def stream(self) -> AsyncIterator[str]:
         """Messages of server-sent events: `snapshot`, then `delta` at most every `SHORTEST` seconds."""
         news = asyncio.Event()
