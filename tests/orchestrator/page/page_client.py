@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -101,10 +103,11 @@ class Stream:
 
     def close(self) -> None:
         """Close the connection, as a browser does that leaves."""
-        if self._connection.sock is not None:
-            self._connection.sock.shutdown(2)
+        with contextlib.suppress(OSError):  # the page has ended before
+            if self._connection.sock is not None:
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(DEADLINE)  # only then: a response that is closed while it is read raises an error of its own
         self._connection.close()
-        self._thread.join(5.0)
 
 
 @contextmanager
