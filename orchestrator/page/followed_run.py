@@ -15,6 +15,7 @@ from orchestrator.page.history.run_history import RunHistory
 from orchestrator.page.published_state import PublishedState
 from orchestrator.page.run_server_status import RunServerStatus
 from orchestrator.page.state.page_state import LiveFacts, page_state
+from orchestrator.page.wait_report import NewestWaits
 from orchestrator.results import run_directories as runs
 
 PERIOD = 0.25
@@ -39,6 +40,7 @@ class FollowedRun:
         self.live = LiveFacts()
         self._usage = ProcessUsage(directory)
         self._server: RunServerStatus | None = None
+        self._waits: NewestWaits | None = None
         self._wanted = 0.0
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
@@ -112,15 +114,16 @@ class FollowedRun:
     def _update(self) -> None:
         alive = self._read_files()
         if alive and self._server is None:
-            self._server = RunServerStatus(self.directory)
+            self._server, self._waits = RunServerStatus(self.directory), NewestWaits(self.directory)
         elif not alive:
             self._disconnect()
         self.live = LiveFacts(self._server.newest, self._usage.read()) if self._server is not None else LiveFacts()
         with self.lock:
-            state = page_state(self.history, None, self.live)
+            state = page_state(self.history, None, self.live, self._waits.newest if self._waits is not None else None)
         self.published.publish(state)
 
     def _disconnect(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
+        server, self._server, waits, self._waits = self._server, None, self._waits, None
+        if server is not None and waits is not None:
             server.close()
+            waits.close()

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from orchestrator.page.run_catalog import RunCatalog
 from orchestrator.page.state.run_groups import grouped
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_logs import merge, sources
+from orchestrator.run_server.waits.run_questions import why
 from protocols.runtime.errors import MurmurationError, UsageError
 
 STATIC = Path(__file__).parent / "static"
@@ -221,9 +222,10 @@ class _Api:
         return message_trace.messages(history, since, until, nodes)
 
     def why(self, request: Request) -> Any:
-        """What each node waits for; nodes do not report it yet."""
-        self._run(request)
-        return {"nodes": {}, "chains": []}
+        """What each node waits for, and the chains of waits, the gravest first."""
+        report = why(self._run(request).directory, dump=False)
+        nodes = {name: [asdict(wait) for wait in waits] for name, waits in report.nodes.items()}
+        return {"nodes": nodes, "chains": [{"level": level, "text": text} for level, text in report.chains]}
 
     async def faults(self, request: Request) -> Response:
         """Order a fault."""

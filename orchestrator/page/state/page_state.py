@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.page.history.run_history import NodeUsage, RunHistory
 from orchestrator.page.state.edge_states import STILL, edge_states, fault_edges, fault_nodes
 from orchestrator.page.state.run_answers import idle_answer, learning_answer, waits_answer
 from orchestrator.results.run_directories import FINAL
+from orchestrator.run_server.waits.run_questions import WhyReport
 
 ENVIRONMENT, RUN_SERVER = "env-0", "run"
 RETURN = ("return", "return.normalised", "eval.own.return")
@@ -29,18 +30,6 @@ _STATES = {
 }
 
 
-class WaitReport(Protocol):
-    """What each node waits for: the report of `orchestrate why`."""
-
-    @property
-    def nodes(self) -> Mapping[str, Sequence[Any]]:
-        """Node -> its waits, the longest first; each has a `text`."""
-
-    @property
-    def chains(self) -> Sequence[Any]:
-        """Who waits for whom; each has a `level` and a `text`."""
-
-
 @dataclass
 class LiveFacts:
     """What is known of a live run beside its files: the newest status of its run server, and the usage of its processes."""
@@ -49,9 +38,7 @@ class LiveFacts:
     usage: dict[str, NodeUsage] = field(default_factory=dict)
 
 
-def page_state(
-    history: RunHistory, at: float | None = None, live: LiveFacts | None = None, why: WaitReport | None = None
-) -> dict[str, Any]:
+def page_state(history: RunHistory, at: float | None = None, live: LiveFacts | None = None, why: WhyReport | None = None) -> dict[str, Any]:
     """The state at `at` seconds of the run; None: the newest, with the facts of a `live` run. Unknown values are None."""
     t = history.last if at is None else at
     now = live if at is None and live is not None else LiveFacts()
@@ -109,7 +96,7 @@ def _events(history: RunHistory, t: float) -> list[dict[str, Any]]:
 
 
 def _node(
-    history: RunHistory, name: str, t: float, server: Mapping[str, Any], usage: NodeUsage | None, why: WaitReport | None
+    history: RunHistory, name: str, t: float, server: Mapping[str, Any], usage: NodeUsage | None, why: WhyReport | None
 ) -> dict[str, Any]:
     state, reason = _membership(history, name, t)
     if server:

@@ -10,7 +10,7 @@ from orchestrator.results.number_text import decimal
 
 if TYPE_CHECKING:
     from orchestrator.page.history.run_history import RunHistory
-    from orchestrator.page.state.page_state import WaitReport
+    from orchestrator.run_server.waits.run_questions import WhyReport
 
 IDLE = 0.8
 """share of waiting from which an agent counts as idle"""
@@ -50,7 +50,7 @@ def idle_answer(history: RunHistory, t: float, nodes: Mapping[str, Mapping[str, 
     return _answer("good", f"No agent is idle; the agents wait for {100 * fmean(waiting.values()):.0f} % of their time.")
 
 
-def waits_answer(why: WaitReport | None, ended: bool) -> Answer:
+def waits_answer(why: WhyReport | None, ended: bool) -> Answer:
     """What waits for what."""
     if ended:
         return _answer("unknown", "The run has ended.")
@@ -58,7 +58,7 @@ def waits_answer(why: WaitReport | None, ended: bool) -> Answer:
         return _answer("unknown", "unknown")
     if not why.chains:
         return _answer("good", "No node waits longer than it should.")
-    return _answer(str(why.chains[0].level), str(why.chains[0].text))
+    return _answer(*why.chains[0])
 
 
 def learning_answer(history: RunHistory, t: float) -> Answer:

@@ -56,8 +56,9 @@ class WhyReport:
     stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def why(run: Path | Run, node: str | None = None) -> WhyReport:
-    """The waits of a run, or of one node and the chains that it is part of. The run server has two seconds to answer.
+def why(run: Path | Run, node: str | None = None, dump: bool = True) -> WhyReport:
+    """The waits of a run, or of one node and the chains that it is part of. The run server has two seconds to answer. `dump`: processes
+    that do not answer are asked by a signal to write their stacks into their logs; without it only reported stacks are shown.
 
     `UsageError` for a node that the run does not have. `Unreachable` where the run server does not answer and its process can't be found on
     this machine.
@@ -68,7 +69,7 @@ def why(run: Path | Run, node: str | None = None) -> WhyReport:
         if found.state == "LOST":
             ended = f"{found.name} has no run server any more: its process has ended without a word"
         return WhyReport(found.name, found.state, {}, [("bad" if found.state == "LOST" else "good", ended)])
-    local = _LocalProcesses(found)
+    local = _LocalProcesses(found, dump)
     facts = _ask(found, local)
     nodes = local.facts(facts)
     if node is not None and node not in nodes:
@@ -103,8 +104,8 @@ def _ask(run: Run, local: _LocalProcesses) -> dict[str, Any]:
 class _LocalProcesses:
     """The processes of a run on this machine, by name: their states at two moments."""
 
-    def __init__(self, run: Run) -> None:
-        self._directory = run.directory
+    def __init__(self, run: Run, dump: bool) -> None:
+        self._directory, self._dump = run.directory, dump
         self._pids = {record.name: record.pid for record in read_records(run.directory) if identify(record.name, record.pid) == record}
         pid = run.record.get("pid")
         if run.alive and isinstance(pid, int):
@@ -129,7 +130,7 @@ class _LocalProcesses:
                 state, cpu = now[name].state, (now[name].cpu - self.before[name].cpu) / elapsed
             found[name] = NodeFacts(name, entry, state, cpu, tuple(entry.get("stack", ())))
         asked = [name for name, node in found.items() if node.silent(beat) and name in now and node.state not in _STANDS][:_DUMPS]
-        if asked:
+        if asked and self._dump:
             with ThreadPoolExecutor(len(asked)) as pool:
                 stacks = dict(zip(asked, pool.map(lambda name: dumped_stack(self._pids[name], self._log(name)), asked), strict=True))
             for name, stack in stacks.items():

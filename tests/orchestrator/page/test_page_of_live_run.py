@@ -26,10 +26,17 @@ def test_a_live_run(tmp_path: Path) -> None:
             assert stream.ids == sorted(set(stream.ids))
             assert set(up["nodes"]) == {"env-0", "agent-0", "agent-1", "agent-2", "run"}
             assert set(up["edges"]) == {"agent-0|agent-1", "agent-0|agent-2", "agent-1|agent-2"}
-            assert up["run_state"] == "RUNNING" and up["answers"]["waits"]["level"] == "unknown"
+            assert up["run_state"] == "RUNNING"
             stream.until("memory and the return are known", lambda s: s["nodes"]["agent-0"]["memory"] and s["nodes"]["agent-0"]["return"])
             _facts(site, name)
             _refusals(site, name)
+
+            stream.until("what stands still is asked for", lambda s: s["answers"]["waits"]["level"] == "good")
+            assert site.order(name, {"action": "pause", "nodes": ["agent-2"]})[1]["ok"]
+            stream.until("a pause is named", lambda s: "agent-2" in s["answers"]["waits"]["text"])
+            assert any("agent-2" in chain["text"] for chain in site.json(f"/api/runs/{name}/why")["chains"])
+            assert site.order(name, {"action": "resume", "nodes": ["agent-2"]})[1]["ok"]
+            stream.until("the pause is over", lambda s: s["nodes"]["agent-2"]["state"] == "up")
 
             status, answer = site.order(name, {"action": "kill", "nodes": ["agent-1"]})
             assert status == 200 and answer["ok"], answer
@@ -47,7 +54,7 @@ def test_a_live_run(tmp_path: Path) -> None:
             lasting = [fault for fault in broken["faults"] if fault["until"] is None]
             assert lasting[-1]["kind"] == "partition" and lasting[-1]["edges"] == [["agent-0", "agent-1"]]
             log = (cluster.directory / "nodes" / "run" / "faults.jsonl").read_text()
-            assert log.count('"what":"asked"') == 2, "orders of the page are written down like those by hand"
+            assert log.count('"what":"asked"') == 3, "orders of the page are written down like those by hand"
             status, answer = site.order(name, {"action": "heal", "edges": [["agent-1", "agent-0"]]})
             assert answer["ok"] and answer["message"].startswith("healed"), answer
             stream.until("the edge is whole", lambda s: not s["edges"]["agent-0|agent-1"]["cut"])

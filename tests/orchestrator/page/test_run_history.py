@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.page.history.run_history import RunHistory
 from orchestrator.page.state.page_state import page_state
+from orchestrator.run_server.waits.run_questions import NodeWait, WhyReport
 from tests.orchestrator.page.played_run import BEGAN, PlayedRun
 
 
@@ -138,17 +139,12 @@ def test_ended_and_lost_runs(played: PlayedRun) -> None:
 
 
 def test_a_report_of_waits_is_shown(played: PlayedRun) -> None:
-    class Text:
-        level, text = "warn", "agent-1 waits for agent-0"
-
-    class Report:
-        nodes = {"agent-1": [Text()]}
-        chains = [Text()]
-
+    wait = NodeWait("round", ("agent-0",), 0.0, None, "agent-0 in a round of averaging (3.0 s)")
+    report = WhyReport("run", "training", {"agent-1": [wait], "agent-0": []}, [("warn", "agent-1 waits for agent-0")])
     history = read(played)
     assert page_state(history)["nodes"]["agent-1"]["waits"] is None
-    state = page_state(history, 9.0, why=Report())
-    assert state["nodes"]["agent-1"]["waits"] == "agent-1 waits for agent-0" and state["nodes"]["agent-0"]["waits"] is None
+    state = page_state(history, 9.0, why=report)
+    assert state["nodes"]["agent-1"]["waits"] == wait.text and state["nodes"]["agent-0"]["waits"] is None
     assert state["answers"]["waits"] == {"level": "warn", "text": "agent-1 waits for agent-0"}
 
 
