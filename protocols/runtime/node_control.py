@@ -196,7 +196,8 @@ class Entrance:
 
 def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
     """Listen on `channel` and send `Hello` until welcomed. Raises what `NodeControl.join` does."""
-    transport = Transport(Identity(start.run, start.node, start.incarnation, role), TransportOptions(keys=start.keys))
+    options = TransportOptions(shared_memory=start.carrier == "shared", keys=start.keys)
+    transport = Transport(Identity(start.run, start.node, start.incarnation, role), options)
     endpoint = transport.bind(channel, start.bind, carrier=start.carrier, advertise=start.advertise)
     control = NodeControl(start, transport, endpoint)
     configuration = control.join()

@@ -14,8 +14,9 @@ from protocols.runtime.key_pairs import KeyPair, check_private
 
 RUN_SERVER = "run"
 """name of the run server in every message"""
-Carrier = Literal["tcp", "ipc"]
-"""what carries the messages between two processes: TCP, or Unix-domain sockets between processes of one machine"""
+Carrier = Literal["tcp", "ipc", "shared"]
+"""what carries the messages between two processes: TCP; or between processes of one machine Unix-domain sockets, alone (ipc) or beside
+shared memory for large frames"""
 
 
 def ipc_works() -> bool:
