@@ -21,13 +21,12 @@ from measuring import machine, median, table
 from turns import Spent, in_turns, introduce, receive, running
 
 from orchestrator.launch.host.node_processes import ALLOCATOR, THREAD_VARIABLES
-from protocols.averaging import kernels
+from protocols import kernels
 from protocols.averaging.averager import Averager, FixedNeighbourhood
 from protocols.averaging.push_sum import PushSum
 from protocols.averaging.synchronous_gossip import SynchronousAveraging
-from protocols.runtime.node_start import Carrier, ipc_works
+from protocols.runtime.node_start import Carrier, ipc_works, shared_memory_works
 from protocols.transport import Identity, Transport
-from protocols.transport.shared_frames import shared_memory_works
 from protocols.transport.sockets import TransportOptions
 
 NODES = 4

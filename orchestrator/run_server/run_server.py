@@ -48,8 +48,7 @@ from protocols.runtime import logs
 from protocols.runtime.clock import TrainingLimits
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.runtime.key_pairs import KeyPair, remove_keys, write_pair
-from protocols.runtime.node_start import RUN_SERVER, Carrier, ipc_works
-from protocols.transport.shared_frames import shared_memory_works
+from protocols.runtime.node_start import RUN_SERVER, Carrier, ipc_works, shared_memory_works
 from protocols.runtime.seeds import Stream, generator
 from protocols.topology import build
 from protocols.transport import Identity, Transport, TransportOptions

@@ -1,4 +1,4 @@
-"""The vector work of a round: by compiled kernels where they are (`protocols.averaging.kernels`), else by numpy with the same results.
+"""The vector work of a round: by compiled kernels where they are (`protocols.kernels`), else by numpy with the same results.
 
 numpy works piece by piece where vectors are long, so that all intermediate results stay in the processor's second-level cache: for 250,000
 numbers a third (push-sum) to two thirds (gossip) of the time of whole-vector operations."""
@@ -11,9 +11,9 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.averaging import kernels
-from protocols.averaging.kernels import address, addresses, kind_of, reals
+from protocols import kernels
 from protocols.conversations.conversation import Array
+from protocols.kernels import address, addresses, kind_of, reals
 
 Vector = NDArray[np.float64]
 BLOCK = 16384

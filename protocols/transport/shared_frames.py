@@ -3,7 +3,7 @@
 A frame of at least `codec.SMALL` bytes is copied into a segment (a memory file without a name, `memfd_create`), and its receiver copies it
 out before anything is checked. Over the socket goes a descriptor of `DESCRIPTOR` bytes. A segment holds
 
-    bytes 0..7      nonce, random, the same for all its life
+    bytes 0..7      nonce, random, never changed
     bytes 8..15     generation, raised by the sender before each frame
     bytes 16..23    the newest generation that the receiver has copied out
     bytes 64..      the frame
@@ -14,7 +14,7 @@ which the kernel allows to processes of the same user, and accepts sealed memory
 is left behind however a process ends: the kernel frees a segment with its last descriptor and mapping.
 
 Where no segment is free (`BYTES` of memory are in use, or a receiver has not copied out its last `OUTSTANDING` frames) the frame travels by
-the socket.
+the socket. Only x86-64 is sure to show the writes of one process to another in their order, so other processors have no such carrier.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import platform
 import secrets
 import struct
-import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,24 +47,6 @@ _DESCRIPTOR = struct.Struct("<16sIIQQQ")
 DESCRIPTOR = _DESCRIPTOR.size
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
-
-
-def shared_memory_works() -> bool:
-    """Whether this machine has sealed memory files that another process can open. Linux on x86-64 has: on other processors the
-    order in which writes become visible to another process is not that of the program."""
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    try:
-        segment = _Segment(_HEAD + SMALL)
-    except OSError:
-        return False
-    try:
-        os.close(_open_sealed(os.getpid(), segment.descriptor))
-    except (OSError, BadMessage):
-        return False
-    finally:
-        segment.close()
-    return True
 
 
 def is_descriptor(frame: Buffer) -> bool:
@@ -91,7 +72,7 @@ class _Segment:
         self.words[0] = self.nonce = secrets.randbits(64)
         self.generation = 0
         self.receiver: Hashable = None
-        """of the frame; None: there is none, or it is gone"""
+        """of the frame; None: none yet, or it is gone"""
 
     @property
     def free(self) -> bool:
@@ -111,15 +92,15 @@ class SharedFrames:
     def __init__(self, limit: int = BYTES) -> None:
         self._limit = limit
         self._used = 0
-        self._segments: list[_Segment] = []
+        self.segments: list[_Segment] = []
         self._pid = os.getpid()
 
     def put(self, receiver: Hashable, frame: Buffer) -> bytes | None:
         """The descriptor of a frame that `receiver` can now read; None when it must travel by the socket."""
-        if sum(segment.receiver is receiver and not segment.free for segment in self._segments) >= OUTSTANDING:
+        if sum(segment.receiver is receiver and not segment.free for segment in self.segments) >= OUTSTANDING:
             return None
         length = len(frame)
-        fitting = (segment for segment in self._segments if length <= segment.content.size <= 2 * length and segment.free)
+        fitting = (segment for segment in self.segments if length <= segment.content.size <= 2 * length and segment.free)
         segment = next(fitting, None) or self._new(length)
         if segment is None:
             return None
@@ -132,35 +113,35 @@ class SharedFrames:
     @property
     def unread(self) -> bool:
         """Whether a receiver has not copied out a frame yet."""
-        return not all(segment.free for segment in self._segments)
+        return not all(segment.free for segment in self.segments)
 
     def forget(self, receiver: Hashable) -> None:
         """The receiver is gone: nothing waits for it. If it still reads, it finds that the frame has changed."""
-        for segment in self._segments:
+        for segment in self.segments:
             if segment.receiver is receiver:
                 segment.receiver = None
 
     def close(self) -> None:
         """Give all memory back."""
-        for segment in self._segments:
+        for segment in self.segments:
             segment.close()
-        self._segments.clear()
+        self.segments.clear()
         self._used = 0
 
     def _new(self, length: int) -> _Segment | None:
         size = _HEAD + -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
         while self._used + size > self._limit:
-            idle = next((segment for segment in self._segments if segment.free), None)
+            idle = next((segment for segment in self.segments if segment.free), None)
             if idle is None:
                 return None
-            self._segments.remove(idle)
+            self.segments.remove(idle)
             self._used -= idle.size
             idle.close()
         try:
             segment = _Segment(size)
         except OSError:  # no descriptor or no memory left
             return None
-        self._segments.append(segment)
+        self.segments.append(segment)
         self._used += size
         return segment
 
@@ -239,8 +220,8 @@ class SharedFrameReader:
 def _open_sealed(pid: int, number: int) -> int:
     """A descriptor of a sender's memory file, which can't shrink. `BadMessage` for another kind of file, `OSError` where it can't be
     opened."""
-    path = f"/proc/{pid}/fd/{number}"
-    if not os.readlink(path).startswith(f"/memfd:{_NAME}"):
+    path = Path(f"/proc/{pid}/fd/{number}")
+    if not str(path.readlink()).startswith(f"/memfd:{_NAME}"):
         raise BadMessage("E_SHARED", "the descriptor names no segment of frames")
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

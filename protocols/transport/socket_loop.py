@@ -336,7 +336,14 @@ class SocketLoop(Connections):
             self._arrived(socket, channel, route, parts, size, user, shared)
 
     def _arrived(
-        self, socket: zmq.Socket[bytes], channel: Channel, route: bytes | None, parts: list[codec.Buffer], size: int, user: str, shared: bool
+        self,
+        socket: zmq.Socket[bytes],
+        channel: Channel,
+        route: bytes | None,
+        parts: list[codec.Buffer],
+        size: int,
+        user: str,
+        shared: bool,
     ) -> None:
         """Have a message checked and hand it to the application, or drop it. `user`: the key it came with, where that is known; `shared`:
         its frames may be in shared memory."""

@@ -13,8 +13,7 @@ from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.launch.placement import node_requests
 from protocols.faults.fault_checks import FaultRuleContext, check, unsupported_under_logical_clock
 from protocols.faults.fault_schedule import ends_of
-from protocols.runtime.node_start import ipc_works
-from protocols.transport.shared_frames import shared_memory_works
+from protocols.runtime.node_start import ipc_works, shared_memory_works
 from protocols.runtime.settings_types import format_size
 from protocols.wire.message_registry import message_kinds
 

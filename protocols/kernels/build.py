@@ -1,6 +1,6 @@
 """How the kernels are compiled: by the build of the wheel (`hatch_build.py`), for the checkout and for installations alike.
 
-    python protocols/averaging/kernels/build.py
+    python protocols/kernels/build.py
 
 The library has the SHA-256 of its source in it, and is used with that source only. Standard library only.
 """

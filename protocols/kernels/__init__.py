@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from protocols.averaging.kernels.build import LIBRARY, digest
 from protocols.conversations.conversation import Array
+from protocols.kernels.build import LIBRARY, digest
 
 _POINTER, _COUNT, _SIZE, _REAL = ctypes.c_void_p, ctypes.c_int, ctypes.c_ssize_t, ctypes.c_double
 _ARGUMENTS = {
@@ -34,7 +34,11 @@ def _load() -> ctypes.CDLL | None:
             return None
     except (OSError, AttributeError):
         return None
-    for name, variants in {"weighted_differences": ("f4", "f8"), "give": ("f4_f4", "f4_f8", "f8_f4", "f8_f8"), "take": ("f4", "f8")}.items():
+    for name, variants in {
+        "weighted_differences": ("f4", "f8"),
+        "give": ("f4_f4", "f4_f8", "f8_f4", "f8_f8"),
+        "take": ("f4", "f8"),
+    }.items():
         for variant in variants:
             function = getattr(library, f"{name}_{variant}")
             function.argtypes, function.restype = _ARGUMENTS[name], None
