@@ -37,6 +37,22 @@ def finite(vector: Array) -> bool:
     return isfinite(vector.dot(vector) if size <= SMALL else np.add.reduce(vector))
 
 
+FARTHEST_RATIO = 1e3
+"""largest number that is averaged, in units of the largest own one"""
+LEAST_REACH = 1e6
+"""numbers up to this are averaged whatever the own ones are: sums over data are large at an agent that has seen much"""
+
+
+def magnitude(vector: Array) -> float:
+    """The largest |x_k|; 0 for an empty vector."""
+    return float(max(vector.max(), -vector.min())) if vector.size else 0.0
+
+
+def reach(own: Array) -> float:
+    """Largest magnitude of a number that is averaged with `own`: max(10^6, 1000 max |x_k|)."""
+    return max(LEAST_REACH, FARTHEST_RATIO * magnitude(own))
+
+
 def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[float]) -> Vector:
     """sum_j w_j (x_j - x_i), `[d]` float64, of x_i = `own`, x_j = `others`, in their order."""
     if not others:

@@ -111,9 +111,11 @@ class Connections:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
         # Before anything is bound: libzmq admits every key without an authenticator.
-        self._authenticator = (
-            None if keyring is None else HandshakeAuthenticator(self._context, lambda key: keyring.owner(key) is not None, self.counters)
-        )
+        self._authenticator: HandshakeAuthenticator | None = None
+        if keyring is not None:
+            self._authenticator = HandshakeAuthenticator(self._context, lambda key: keyring.owner(key) is not None, self.counters)
+        elif options.token:
+            self._authenticator = HandshakeAuthenticator(self._context, lambda key: False, self.counters, options.token)
         self._monitors: dict[zmq.Socket[bytes], zmq.Socket[bytes]] = {}
         """monitor -> the socket whose handshakes it reports"""
 
@@ -124,7 +126,7 @@ class Connections:
         if carrier == "tcp":
             require_secrecy(host, self.options.keys)
         socket = open_socket(self._context, channel, _BINDING[channel], self.options)
-        self._watch(socket)
+        self._watch(socket, channel)
         try:
             endpoint = bind(socket, host, port) if carrier == "tcp" else bind_here(socket, channel, self._identity.name)
         except ResourceError:
@@ -160,7 +162,7 @@ class Connections:
     def _dial(self, channel: Channel, name: str, endpoint: str, key: str) -> zmq.Socket[bytes]:
         socket = open_socket(self._context, channel, _CONNECTING[channel], self.options, key)
         try:
-            self._watch(socket)
+            self._watch(socket, channel)
             socket.connect(endpoint)
         except zmq.ZMQError as error:
             self._close(socket)
@@ -181,9 +183,10 @@ class Connections:
             self._poller = None
             self._close(destination.socket)
 
-    def _watch(self, socket: zmq.Socket[bytes]) -> None:
-        """Monitor the handshakes of a socket, where connections are encrypted."""
-        if self._authenticator is not None:
+    def _watch(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
+        """Monitor the handshakes of a socket: where connections are encrypted every one, with a token those that others connect to and the
+        way to the run server, whose refusal shows that the token is another run's."""
+        if self.options.keys is not None or (self.options.token and (socket.type in (zmq.ROUTER, zmq.PULL) or channel == "ctl")):
             self._monitors[handshakes.watch(self._context, socket)] = socket
             self._poller = None
 
@@ -236,10 +239,11 @@ class Connections:
 
     def _give_up(self, destination: Destination) -> None:
         place = (destination.channel, destination.name)
-        reason = (
-            f"{destination.name} at {destination.endpoint} refused the connection on {destination.channel} {handshakes.ATTEMPTS} times: "
-            "either it does not know this process's public key, or its own is not the one that it was announced with"
-        )
+        why = "either it does not know this process's public key, or its own is not the one that it was announced with"
+        if self.options.keys is None:
+            why = "the token is not that of this run; it is in control.json of the run's directory"
+        where = f"{destination.name} at {destination.endpoint}"
+        reason = f"{where} refused the connection on {destination.channel} {handshakes.ATTEMPTS} times: {why}"
         logger.error("%s; it is not tried again", reason)
         self.counters["tx.given_up"] += 1
         self.disconnect(*place)

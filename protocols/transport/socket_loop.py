@@ -309,7 +309,7 @@ class SocketLoop(Connections):
     def _drain(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
         bound = self._bound.get(channel) is socket
         routed, read, user = channel != "tele" and bound, 0, ""
-        keyed = bound and self._authenticator is not None
+        keyed = bound and self.options.keys is not None
         for taken in range(self.options.burst):
             if taken and (read > _BURST_BYTES or self.inbox.full or not int(socket.get(_EVENTS)) & _IN):
                 return
@@ -358,7 +358,7 @@ class SocketLoop(Connections):
         try:
             if shared:
                 parts = self._frame_reader.resolve(parts, self.options.limits)
-            message, arrays = codec.decode(parts, self.options.limits)
+            message, arrays = codec.decode(parts, self.options.limits, bounded=channel == "peer")
         except BadMessage as error:
             guard.unreadable(source, error, now)
             return

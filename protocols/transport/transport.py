@@ -159,6 +159,11 @@ class Transport:
         """Count a message that was let in, and that its conversation found to be bad; too many put who sent it into quarantine."""
         self.guard.blame(received.channel, received.src, error, time.monotonic())
 
+    def note(self, src: str, error: BadMessage) -> None:
+        """Count and log a message of another agent that its conversation has refused. It has no consequences for the sender: quarantine
+        goes by real time, which the results of a run under the logical clock must not depend on."""
+        self.guard.note("peer", src, error, time.monotonic())
+
     def every(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call `callback` every so often, on the thread that drives: it must be short and may `send`."""
         with self._driving():
