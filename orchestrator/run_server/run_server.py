@@ -49,7 +49,7 @@ from protocols.runtime import logs
 from protocols.runtime.clock import TrainingLimits
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.runtime.key_pairs import KeyPair, remove_keys, write_pair
-from protocols.runtime.node_start import RUN_SERVER, Carrier, ipc_works
+from protocols.runtime.node_start import RUN_SERVER, Carrier, ipc_works, shared_memory_works
 from protocols.runtime.seeds import Stream, generator
 from protocols.topology import build
 from protocols.transport import Identity, Transport, TransportOptions
@@ -293,11 +293,13 @@ def _bind(transport: Transport, configuration: Configuration, bound: str) -> tup
 
 
 def _carrier(configuration: Configuration) -> Carrier:
-    """What connects nodes with each other: "auto" takes Unix-domain sockets where all nodes are on this machine."""
+    """What connects nodes with each other: "auto" takes shared memory or Unix-domain sockets where all nodes are on this machine."""
     wanted = configuration.network.transport
-    if wanted == "auto":
-        return "ipc" if configuration.launch.one_machine and ipc_works() else "tcp"
-    return wanted
+    if wanted != "auto":
+        return wanted
+    if not (configuration.launch.one_machine and ipc_works()):
+        return "tcp"
+    return "shared" if shared_memory_works() else "ipc"
 
 
 def _make_view(files: RunFiles, configuration: Configuration, started: float) -> RunView:

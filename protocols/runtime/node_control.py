@@ -204,7 +204,7 @@ class Entrance:
 
 def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
     """Listen on `channel` and send `Hello` until welcomed. Raises what `NodeControl.join` does."""
-    options = TransportOptions(keys=start.keys, token=start.token())
+    options = TransportOptions(shared_memory=start.carrier == "shared", keys=start.keys, token=start.token())
     transport = Transport(Identity(start.run, start.node, start.incarnation, role), options)
     endpoint = transport.bind(channel, start.bind, carrier=start.carrier, advertise=start.advertise)
     control = NodeControl(start, transport, endpoint)

@@ -17,6 +17,7 @@ from protocols.runtime.errors import AuthenticationError, ResourceError
 from protocols.runtime.node_start import Carrier
 from protocols.transport import handshakes
 from protocols.transport.handshakes import LOOK_AGAIN, HandshakeAttempts, HandshakeAuthenticator
+from protocols.transport.shared_frames import SharedFrames
 from protocols.transport.sockets import TransportOptions, bind, bind_here, open_socket, require_secrecy
 from protocols.wire import codec
 from protocols.wire.guard import Guard
@@ -68,6 +69,8 @@ class Destination:
     """when a connection that was refused is tried again; 0: it is being tried"""
     sequence: count[int] = field(default_factory=lambda: count(1))
     waiting: deque[list[codec.Buffer]] = field(default_factory=deque)
+    shared: bool = False
+    """whether large frames reach it through shared memory"""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class Connections:
         """of sockets that we connected"""
         self._bound: dict[Channel, zmq.Socket[bytes]] = {}
         self._sockets: dict[zmq.Socket[bytes], Channel] = {}
+        self.shared_frames = SharedFrames()
+        self._shared: set[zmq.Socket[bytes]] = set()
+        """those whose large frames may be in shared memory"""
         self._blocked: dict[Destination, None] = {}
         """those whose queue could not leave"""
         self._refused: dict[Destination, None] = {}
@@ -127,7 +133,7 @@ class Connections:
             self._close(socket)
             raise
         self._bound[channel] = socket
-        self._add(socket, channel)
+        self._add(socket, channel, endpoint)
         return endpoint
 
     def connect(self, channel: Channel, name: str, endpoint: str, key: str = "") -> None:
@@ -165,7 +171,8 @@ class Connections:
 
     def _use(self, socket: zmq.Socket[bytes], destination: Destination) -> None:
         destination.socket, destination.again = socket, 0.0
-        self._add(socket, destination.channel)
+        self._add(socket, destination.channel, destination.endpoint)
+        destination.shared = socket in self._shared
         self._names[socket] = destination.name
         self.destinations[destination.channel, destination.name] = destination
 
@@ -189,6 +196,7 @@ class Connections:
             del self._monitors[monitor]
             socket.disable_monitor()
             monitor.close(0)
+        self._shared.discard(socket)
         socket.close(linger)
 
     def _run_authenticator(self, door: HandshakeAuthenticator) -> float:
@@ -255,12 +263,15 @@ class Connections:
     def _sequence(self, channel: Channel, name: str) -> count[int]:
         return self._sequences.setdefault((channel, name), count(1))
 
-    def _add(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
+    def _add(self, socket: zmq.Socket[bytes], channel: Channel, endpoint: str) -> None:
         self._sockets[socket] = channel
+        if self.options.shared_memory and endpoint.startswith("ipc:"):
+            self._shared.add(socket)
         self._poller = None
 
     def _drop(self, destination: Destination) -> None:
         """What waits for a destination that is gone can't be sent to its successor: that one has asked for nothing yet."""
+        self.shared_frames.forget(destination)
         if destination.waiting:
             self.counters["tx.dropped"] += len(destination.waiting)
             destination.waiting.clear()

@@ -38,6 +38,8 @@ class TransportOptions:
     """messages read from one socket before the others have their turn"""
     guard: GuardOptions = field(default_factory=GuardOptions)
     """what is let in from one source"""
+    shared_memory: bool = False
+    """large frames travel through shared memory between Unix-domain sockets; both ends of a connection must have the same value"""
     keys: KeyPair | None = None
     """this process's pair: every connection is encrypted and authenticated; None: neither"""
     token: str = field(default="", repr=False)

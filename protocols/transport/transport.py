@@ -49,6 +49,7 @@ class Transport:
         """admission of messages: it needs the names of the run and the roster"""
         self.counters = self._loop.counters
         self.link_counters = self._loop.link_counters
+        self.shared_frames = self._loop.shared_frames
         self._gate = threading.Lock()
         """held by who waits to be the next driver"""
         self._wheel = threading.Lock()
