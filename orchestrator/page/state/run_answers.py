@@ -58,7 +58,8 @@ def waits_answer(why: WhyReport | None, ended: bool) -> Answer:
         return _answer("unknown", "unknown")
     if not why.chains:
         return _answer("good", "No node waits longer than it should.")
-    return _answer(*why.chains[0])
+    level, text = why.chains[0]
+    return _answer(level, f"{text[0].upper()}{text[1:]}." if level == "good" else text)
 
 
 def learning_answer(history: RunHistory, t: float) -> Answer:

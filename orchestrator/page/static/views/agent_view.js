@@ -46,7 +46,7 @@ export class AgentView {
     this.faults = info.control && this.role !== "run server" ? new FaultForm(session, { node: name }) : null;
     this.element = h("div", { class: "view agent" },
       h("div", { class: "view-head" }, h("h2", {}, name), this.pill, this.sisters()),
-      h("dl", { class: "facts" }, [...this.facts].map(([label, value]) => h("div", {}, h("dt", {}, label), value))),
+      h("dl", { class: "facts" }, [...this.facts].map(([label, value]) => h("div", { class: label === "Waits for" ? "wide" : null }, h("dt", {}, label), value))),
       h("div", { class: "board" },
         card("Metrics", { kind: "metrics-card", tools: [h("label", { for: "metric-group" }, "Group"), this.groupSelect] }, this.chartPlace, this.table.element),
         this.neighbours.length ? card("Neighbours", { kind: "neighbours-card" }, h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Neighbours, table" },
