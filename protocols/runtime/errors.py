@@ -95,6 +95,7 @@ CODES: dict[str, str] = {
     "E_SIZE": "too many frames, or a header, frame or message that is too large",
     "E_DECODE": "the header is no message: malformed, unknown type or field, out of bounds, a key twice",
     "E_FRAME": "the arrays are not those described, or not those that the message must have",
+    "E_SHARED": "an array in shared memory is gone, has another size, or is in no segment of frames",
     "E_NONFINITE": "an array holds NaN or an infinity",
     "E_RANGE": "an array from another agent holds a number above 1e15, or one to be averaged that is far from all numbers of the receiver",
     "E_AHEAD": "of a future tick, or from an incarnation of a node that the roster does not name yet",
