@@ -48,6 +48,9 @@ TERMINAL = ("agents.teacher.boundary=terminal_grid",)
 """goals that the next episode's layout has changed do not count"""
 FROZEN = ("agents.learner.learning_rate=1e-12",)
 """a student that never learns: what chance alone makes of a teacher"""
+NO_COUNTS = "count, without its reward"
+ALONE = ("agents.curiosity=null",)
+"""nothing but the reward of the counts is taken away"""
 
 EXPERIMENTS = (
     Experiment(
@@ -71,6 +74,7 @@ EXPERIMENTS = (
             Method("AMIGo", "default", 2_000_000, DOOR_KEY),
             Method("BeBold", "bebold", 2_000_000, DOOR_KEY),
             Method("count", "count", 1_000_000),
+            Method(NO_COUNTS, "count", 1_000_000, ALONE),
             Method("ranked episodes", "ranked", 1_000_000),
             Method("AMIGo, student that never learns", "default", 2_000_000, (*DOOR_KEY, *FROZEN)),
         ),
@@ -80,7 +84,11 @@ EXPERIMENTS = (
     ),
     Experiment(
         "corridor_s3r3",
-        (Method("count", "count", 4_000_000, LARGER), Method("ranked episodes", "ranked", 4_000_000, LARGER)),
+        (
+            Method("count", "count", 4_000_000, LARGER),
+            Method(NO_COUNTS, "count", 4_000_000, (*LARGER, *ALONE)),
+            Method("ranked episodes", "ranked", 4_000_000, LARGER),
+        ),
         (RETURNS,),
         RECENT,
         seeds=(0, 1, 2),
@@ -112,7 +120,7 @@ EXPERIMENTS = (
 COLOURS = {
     "plain": "#555555", "AMIGo": "#d1372c", "AMIGo, window": "#e6830b", "BeBold": "#1f6fb4", "RND": "#1a7a4c",
     "AMIGo, student that never learns": "#8c6bb1", "AMIGo, published": "#d1372c", "AMIGo, published, terminal grid": "#e6830b",
-    "count": "#1f9e9e", "ranked episodes": "#b4771f", "contract net": "#d1372c", "each its own goals": "#555555",
+    "count": "#1f9e9e", NO_COUNTS: "#777777", "ranked episodes": "#b4771f", "contract net": "#d1372c", "each its own goals": "#555555",
 }  # fmt: skip
 PANELS = (
     Panel("corridor", "return", "KeyCorridorS3R1", "return", (-0.03, 1.0)),
