@@ -162,6 +162,8 @@ class EnvironmentServer(ABC):
             self.telemetry.close()
             self.transport.close()
             raise
+        finally:
+            self._watchdog.close()
 
     def _serve(self) -> None:
         self._begin()  # restore the counts of an earlier process before the server is reported up
@@ -262,7 +264,6 @@ class EnvironmentServer(ABC):
         self.transport.close()
 
     def _leave(self) -> None:
-        self._watchdog.close()
         self.telemetry.traffic()
         self.environment.close()
         self.control.leave(ExitCode.OK)

@@ -105,7 +105,7 @@ def tell(played: Played) -> dict[str, ReplayBuffer]:
                     lost += 1
                 else:
                     exchanges[other].machine.receive(agent, send.message, send.arrays, now)
-            exchanges[agent].attach(now)
+            exchanges[agent].attach()
     assert lost and all(exchange.complete == len(played.lived[agent]) for agent, exchange in exchanges.items())
     return buffers
 
