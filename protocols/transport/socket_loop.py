@@ -330,23 +330,14 @@ class SocketLoop(Connections):
                     parts.append(frame.buffer if len(frame) >= codec.SMALL else frame.bytes)
             except zmq.Again:
                 return
-            shared = socket in self._shared
-            size = self._frame_reader.size(parts) if shared else sum(map(len, parts))
+            size = self._frame_reader.size(parts) if socket in self._shared else sum(map(len, parts))
             read += size
-            self._arrived(socket, channel, route, parts, size, user, shared)
+            self._arrived(socket, channel, route, parts, size, user)
 
     def _arrived(
-        self,
-        socket: zmq.Socket[bytes],
-        channel: Channel,
-        route: bytes | None,
-        parts: list[codec.Buffer],
-        size: int,
-        user: str,
-        shared: bool,
+        self, socket: zmq.Socket[bytes], channel: Channel, route: bytes | None, parts: list[codec.Buffer], size: int, user: str = ""
     ) -> None:
-        """Have a message checked and hand it to the application, or drop it. `user`: the key it came with, where that is known; `shared`:
-        its frames may be in shared memory."""
+        """Have a message checked and hand it to the application, or drop it. `user`: the key it came with, where that is known."""
         guard, now = self.guard, time.monotonic()
         name = self._names.get(socket) if route is None else None
         if user:
@@ -356,7 +347,7 @@ class SocketLoop(Connections):
         if not guard.open(source, size, now):
             return
         try:
-            if shared:
+            if socket in self._shared:
                 parts = self._frame_reader.resolve(parts, self.options.limits)
             message, arrays = codec.decode(parts, self.options.limits, bounded=channel == "peer")
         except BadMessage as error:
