@@ -48,6 +48,9 @@ TERMINAL = ("agents.teacher.boundary=terminal_grid",)
 """goals that the next episode's layout has changed do not count"""
 FROZEN = ("agents.learner.learning_rate=1e-12",)
 """a student that never learns: what chance alone makes of a teacher"""
+NO_COUNTS = "count, without its reward"
+ALONE = ("agents.curiosity=null",)
+"""nothing but the reward of the counts is taken away"""
 
 EXPERIMENTS = (
     Experiment(
@@ -70,11 +73,26 @@ EXPERIMENTS = (
             Method("plain", "plain", 2_000_000, DOOR_KEY),
             Method("AMIGo", "default", 2_000_000, DOOR_KEY),
             Method("BeBold", "bebold", 2_000_000, DOOR_KEY),
+            Method("count", "count", 1_000_000),
+            Method(NO_COUNTS, "count", 1_000_000, ALONE),
+            Method("ranked episodes", "ranked", 1_000_000),
             Method("AMIGo, student that never learns", "default", 2_000_000, (*DOOR_KEY, *FROZEN)),
         ),
         (RETURNS, CURRICULUM),
         RECENT,
         seeds=(0, 1, 2),
+    ),
+    Experiment(
+        "corridor_s3r3",
+        (
+            Method("count", "count", 4_000_000, LARGER),
+            Method(NO_COUNTS, "count", 4_000_000, (*LARGER, *ALONE)),
+            Method("ranked episodes", "ranked", 4_000_000, LARGER),
+        ),
+        (RETURNS,),
+        RECENT,
+        seeds=(0, 1, 2),
+        open_ended=True,
     ),
     Experiment(
         "negotiated",
@@ -102,7 +120,7 @@ EXPERIMENTS = (
 COLOURS = {
     "plain": "#555555", "AMIGo": "#d1372c", "AMIGo, window": "#e6830b", "BeBold": "#1f6fb4", "RND": "#1a7a4c",
     "AMIGo, student that never learns": "#8c6bb1", "AMIGo, published": "#d1372c", "AMIGo, published, terminal grid": "#e6830b",
-    "contract net": "#d1372c", "each its own goals": "#555555",
+    "count": "#1f9e9e", NO_COUNTS: "#777777", "ranked episodes": "#b4771f", "contract net": "#d1372c", "each its own goals": "#555555",
 }  # fmt: skip
 PANELS = (
     Panel("corridor", "return", "KeyCorridorS3R1", "return", (-0.03, 1.0)),
@@ -113,6 +131,7 @@ PANELS = (
     Panel("doorkey", "teacher.duration.reached", "DoorKey-8x8", "steps to a reached goal"),
     Panel("negotiated", "return", "two agents in DoorKey-6x6", "return of the team", (-0.03, 1.0)),
     Panel("negotiated", "teacher.reached", "two agents in DoorKey-6x6", "goals that were reached, share", (-0.03, 1.03)),
+    Panel("corridor_s3r3", "return", "KeyCorridorS3R3", "return", (-0.03, 1.0)),
     Panel("larger", "teacher.duration.reached", "KeyCorridorS3R3", "steps to a reached goal"),
     Panel("larger", "teacher.threshold", "KeyCorridorS3R3", "t*, steps"),
 )

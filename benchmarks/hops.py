@@ -57,7 +57,7 @@ from orchestrator.config.resolved_configuration import canonical_json
 from protocols.conversations.control.control_messages import Command
 from protocols.conversations.membership.membership_messages import Hello, Roster, RosterEntry, Welcome
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = tuple(f"{REPOSITORY / package}/" for package in ("protocols", "env_server", "agent_node"))
@@ -337,7 +337,7 @@ class RunServer(threading.Thread):
         super().__init__(daemon=True)
         self._configuration = np.frombuffer(configuration.encode(), np.uint8)
         self._nodes = nodes
-        self._transport = Transport(Identity("hops", RUN_SERVER))
+        self._transport = Transport(Identity("hops", RUN_SERVER), TransportOptions(token="hops"))
         self.control, self.telemetry = self._transport.bind("ctl"), self._transport.bind("tele")
         self._entries: dict[str, RosterEntry] = {}
         self.stopped = threading.Event()

@@ -2,6 +2,7 @@
 
     python benchmarks/odmar.py                             # everything: hours on two cores; can be interrupted at any time
     python benchmarks/odmar.py reference --seeds 0 1 2     # one experiment
+    python benchmarks/odmar.py variants bonus_parts        # other world models and exchanges, and the two parts of the bonus
     python benchmarks/odmar.py --list                      # the experiments, their runs, and which of them are there
     python benchmarks/odmar.py --missing                   # only runs whose metrics are not in docs/results/odmar.csv
     python benchmarks/odmar.py --report                    # the document anew, from the runs that are there and from earlier metrics
@@ -73,6 +74,29 @@ EXPERIMENTS = (
         (COLUMNS,),
         EVALUATION,
     ),
+    Experiment(
+        "variants",
+        (
+            Method("Gaussian process, ledger", "greedy", 4000),
+            Method("Gaussian process, push-sum", "push_sum", 4000),
+            Method("exact Gaussian process, no sharing", "exact_gp", 4000),
+            Method("ensemble, averaged", "ensemble", 4000),
+        ),
+        (COLUMNS,),
+        EVALUATION,
+    ),
+    Experiment(
+        "bonus_parts",
+        (
+            Method("no optimism", "far", 3000, ("agents.optimism=null",)),
+            Method("both parts", "far", 3000),
+            Method("bonus of visits only", "far", 3000, ("agents.optimism.weight=0",)),
+            Method("bonus of dynamics only", "far", 3000, ("agents.optimism.reward_weight=0",)),
+        ),
+        (COLUMNS,),
+        EVALUATION,
+        seeds=tuple(range(10)),
+    ),
 )
 COLOURS = {
     "ODMAR, no bonus": "#1f6fb4", "ODMAR, bonus 0.01": "#d1372c", "SAC, team reward, 1 update": "#555555",
@@ -110,10 +134,13 @@ def greatest(options: RewardCollectionOptions, seed: int, agents: int = 5) -> fl
 def derive(key: Key, curves: dict[str, Curve]) -> dict[str, Curve]:
     """The evaluation return as a share of the greatest."""
     experiment, _, seed = key
+    far = RewardCollectionOptions(variant="far", action_cost=FAR_COST)
     options = {
         "reference": RewardCollectionOptions(),
         "penalty": RewardCollectionOptions(action_cost=1.0),
-        "far": RewardCollectionOptions(variant="far", action_cost=FAR_COST),
+        "far": far,
+        "variants": RewardCollectionOptions(),
+        "bonus_parts": far,
     }[experiment]
     most = greatest(options, seed)
     return {SHARE: [(steps, value / most) for steps, value in curves.get(EVALUATION, [])]}

@@ -27,9 +27,9 @@ from protocols.conversations.membership.membership_messages import Hello, Roster
 from protocols.conversations.stepping.stepping import StepClient
 from protocols.conversations.stepping.stepping_messages import Act, Join, Joined, Observation
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 
-RUN = "benchmark"
+RUN, TOKEN = "benchmark", "benchmark"
 AGENTS = tuple(f"agent-{i}" for i in range(4))
 DEADLINE = 30.0
 ENVIRONMENT = {"id": "mpe2:simple_spread_v3", "options": {"N": 4}, "deadline": "60s"}
@@ -61,7 +61,7 @@ def serve(start: NodeStart) -> None:
 
 def act(name: str, endpoint: str, running: Any, ticks: Any, stopped: Any) -> None:
     """An agent's process: constant actions, answered at once, while `running`."""
-    transport = Transport(Identity(RUN, name))
+    transport = Transport(Identity(RUN, name), TransportOptions(token=TOKEN))
     transport.connect("env", "env-0", endpoint)
     client = StepClient(_random(name))
     action: Any = None
@@ -137,7 +137,7 @@ class RunServer:
     """What the environment server needs of a run server: welcome, roster and commands."""
 
     def __init__(self, copies: int) -> None:
-        self.transport = Transport(Identity(RUN, RUN_SERVER))
+        self.transport = Transport(Identity(RUN, RUN_SERVER), TransportOptions(token=TOKEN))
         self.control, self.telemetry = self.transport.bind("ctl"), self.transport.bind("tele")
         self._configuration = np.frombuffer(configuration(copies).encode(), np.uint8)
 
@@ -168,7 +168,7 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Measu
     run_server = RunServer(copies)
     token = directory / "control.json"
     token.touch(0o600)
-    token.write_text(json.dumps({"token": "benchmark"}))
+    token.write_text(json.dumps({"token": TOKEN}))
     start = NodeStart(RUN, "env-0", "env", 1, str(directory), run_server.control, run_server.telemetry, str(token))
     running, stopped = (context.Value("b", 0, lock=False) for _ in range(2))  # events would cost the agents a system call a step
     ticks = [context.Value("q", -1, lock=False) for _ in AGENTS]

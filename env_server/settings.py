@@ -137,6 +137,8 @@ class EnvironmentSettings(Settings):
     deadline: Duration = 2.0
     """how long a step waits for an action before the stand-in counts; all copies step together, so an agent that is slow at every step
     delays all others by this time"""
+    step_timeout: Annotated[Duration, Field(ge=1.0)] = 60.0
+    """how long one step of all copies may take; then the environment server ends with exit code 20 and is restarted"""
     late_action: Literal["repeat", "noop", "random"] = "repeat"
     """the action of a late agent: its last one, action 0 (the middle of a continuous range), or a random one"""
     goal_deadline: Duration = 3.0

@@ -33,6 +33,7 @@ NOT_RUN = {
 """beginning of a command -> why it is left out"""
 INTERRUPTED = {
     r"orchestrate attach\b": 5.0,
+    r"orchestrate dash\b": 5.0,
     r"orchestrate logs -f\b": 5.0,
     r"orchestrate up --resume\b": 20.0,
     r"orchestrate up (?!.*( -d\b|--dry-run|until\.time))": 20.0,

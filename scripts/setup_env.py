@@ -2,8 +2,8 @@
 """Make or complete the environment `.venv` of this checkout. Standard library only; runs with any Python 3.
 
 Steps: virtual environment, torch, everything else from pyproject.toml under constraints.txt, stamp, `orchestrate doctor --brief`. The stamp
-holds a digest of pyproject.toml, constraints.txt, this script and the interpreter, and which extras are installed: when nothing has
-changed, a second call ends at once.
+holds a digest of pyproject.toml, constraints.txt, the source of the compiled kernels, this script and the interpreter, and which extras are
+installed: when nothing has changed, a second call ends at once.
 
 torch comes from the first place that has it, so that no GPU libraries are downloaded for a machine without a GPU:
 (a) it is there already; (b) a folder of wheels that pip is configured with; (c) on Linux without an NVIDIA device, the PyTorch project's
@@ -152,7 +152,8 @@ def setup(extras: set[str]) -> None:
     """All steps, or none when the stamp is current."""
     begun = time.monotonic()
     environment = Environment(ROOT / ".venv")
-    files = [ROOT / "pyproject.toml", ROOT / "constraints.txt", Path(__file__)]
+    kernels = ROOT / "protocols" / "kernels"
+    files = [ROOT / "pyproject.toml", ROOT / "constraints.txt", Path(__file__), kernels / "averaging_kernels.c", kernels / "build.py"]
     expected = digest([file.read_bytes() for file in files], f"{sys.version} {platform.machine()} {ROOT}")
     stamp = environment.read_stamp()
     if is_current(stamp, expected, extras):

@@ -7,6 +7,7 @@ from agent_node.contracts.goal_contracts import EpisodeNegotiation, GoalSource
 from agent_node.contracts.intrinsic_contracts import (
     Frame,
     GoalOutcome,
+    Imitation,
     IntrinsicReward,
     ReplayReward,
     Teacher,
@@ -36,6 +37,7 @@ __all__ = [
     "Frame",
     "GoalOutcome",
     "GoalSource",
+    "Imitation",
     "IntrinsicReward",
     "JointSteps",
     "Layout",

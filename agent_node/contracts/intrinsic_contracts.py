@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts.component import Component
+from agent_node.contracts.learner_contracts import Learner
 from agent_node.contracts.training_data import Array, Batch, JointSteps, Metrics
 
 
@@ -55,6 +56,16 @@ class ReplayReward(Component, ABC):
     def joint_episode_ended(self, number: int, joint: JointSteps, returns: NDArray[np.float32]) -> None:
         """With a learner of the capability "joint": the steps `[T, ...]` of all members of a training episode are complete. `returns[N]`:
         the sums of the members' rewards."""
+
+
+class Imitation(Component, ABC):
+    """Trains a policy to repeat own earlier actions, besides what its learner does; it receives the agent's episodes by `episode_ended`.
+    Constructor: `(settings, features, seed)`, with `features` the `Features` of the agent's observations and `seed` for random draws. The
+    learner has the capability "imitation"."""
+
+    @abstractmethod
+    def learn(self, learner: Learner) -> Metrics:
+        """Called after each of the learner's updates. Metrics of what was imitated, of nothing where nothing was."""
 
 
 @dataclass

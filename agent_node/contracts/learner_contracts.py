@@ -40,6 +40,11 @@ class Learner(Component, ABC):
         the exploring policy. Finite: impossible actions have the smallest probability that the learner distinguishes."""
         raise NotImplementedError("this learner declares no probabilities")
 
+    def imitate(self, observations: Array, goals: Array, actions: Array) -> float:
+        """Capability "imitation": one gradient step of the policy towards the actions, with the loss -mean ln pi(a | o, g) of features
+        `[n, F]`, goal encodings `[n, goal]` and `actions[n, A]`; the loss before."""
+        raise NotImplementedError("this learner declares no imitation")
+
     def td_errors(self, batch: Batch) -> NDArray[np.float32]:
         """Capability "td_errors": absolute one-step temporal-difference error of each transition, `[B]`. Changes no state."""
         raise NotImplementedError("this learner declares no td_errors")

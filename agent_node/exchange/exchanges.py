@@ -27,7 +27,6 @@ from agent_node.session.roles import (
     HINDSIGHT,
     IMPORTED_REPLAY,
     JOINT_EXPERIENCE,
-    LEARNER,
     NEGOTIATION,
     PLANS,
     REPLAY,
@@ -65,11 +64,7 @@ def _exchanges(context: SessionContext) -> Iterator[tuple[str, Component]]:
             machine = Negotiation(retries, negotiation.deadline, table.vocabulary, remembered)
         yield GOAL_NEGOTIATION.name, GoalNegotiation(spec.name, spec.seed, source, table, machine, 2 * remembered)
     if settings.hindsight is not None and isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
-        learner = components[LEARNER]
-        yield (
-            HINDSIGHT.name,
-            HindsightExchange(settings.hindsight, space, replay, retries, remembered, learner, features, spec.name, imported),
-        )
+        yield HINDSIGHT.name, HindsightExchange(settings.hindsight, space, replay, retries, remembered)
     if settings.experience is not None:
         yield EXPERIENCE.name, ExperienceSharing(settings.experience, features, imported, neighbourhood)
     if settings.joint_experience is not None:

@@ -18,7 +18,7 @@ from agent_node.exchange.settings import ExperienceSettings
 from agent_node.memory.episode import Episode
 from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
-from agent_node.session.session_context import SessionContext, SessionProgress
+from agent_node.session.session_context import SessionContext
 from protocols.averaging.averager import Neighbourhood
 from protocols.conversations.segment_exchange import (
     STEPS_PER_MESSAGE,
@@ -43,14 +43,13 @@ class ExperienceSharing(Component):
     ) -> None:
         layout = features.layout
         if layout.goals is not None:
-            raise ConfigurationError("exchange.experience is for environments without goals; write null (hindsight.segments share steps)")
+            raise ConfigurationError("exchange.experience is for environments without goals; write null")
         if imported is None:
             raise ConfigurationError("exchange.experience needs a learner with a replay buffer; write null")
-        limits = SegmentLimits(features.size, features.dtype, tuple(layout.actions), features.action_size, 0)
+        limits = SegmentLimits(features.size, features.dtype, tuple(layout.actions), features.action_size)
         # More than the receiver keeps need not wait for it.
         self.machine = SegmentExchange(limits, layout_digest(layout), -(-settings.transitions // STEPS_PER_MESSAGE))
         self.counters: Counter[str] = Counter()
-        self._progress = SessionProgress()
         self._history = features.history
         self._imported = imported
         self._neighbourhood = neighbourhood
@@ -58,7 +57,6 @@ class ExperienceSharing(Component):
 
     def joined(self, context: SessionContext) -> None:
         """Exchange episodes with the neighbours."""
-        self._progress = context.progress
         context.converse(self.machine)
 
     def episode_ended(self, episode: Episode) -> None:
@@ -67,7 +65,7 @@ class ExperienceSharing(Component):
             return
         pieces = self._pieces(episode)
         for neighbour in self._neighbourhood.receivers(episode.number):
-            self.machine.share_segments(pieces, neighbour, self._progress.updates)
+            self.machine.share_segments(pieces, neighbour)
             self.counters["sent"] += episode.steps
 
     def tick(self, now: float) -> None:
@@ -91,7 +89,7 @@ class ExperienceSharing(Component):
             steps = slice(start - lead, end)
             pieces.append(
                 EpisodeSegment(
-                    episode.number, start - lead, lead, -1, episode.observation[start - lead : end + 1], episode.action[steps], None,
+                    episode.number, start - lead, lead, episode.observation[start - lead : end + 1], episode.action[steps],
                     episode.reward[steps], episode.terminated and end == episode.steps,
                 )
             )  # fmt: skip
@@ -99,7 +97,7 @@ class ExperienceSharing(Component):
         return pieces
 
     def _import(self, src: str, segment: EpisodeSegment) -> None:
-        if segment.reward is None or src not in self._neighbourhood.all_neighbours:
+        if src not in self._neighbourhood.all_neighbours:
             self.counters["not_neighbour"] += 1
             return
         key = (src, segment.episode, segment.first)

@@ -172,4 +172,4 @@ class JointExperience(Component):
 
 def _limits(features: Features) -> SegmentLimits:
     layout = features.layout
-    return SegmentLimits(features.size, features.dtype, tuple(layout.actions), features.action_size, 0)
+    return SegmentLimits(features.size, features.dtype, tuple(layout.actions), features.action_size)

@@ -1,4 +1,4 @@
-"""Curiosity: what an agent pays itself for what is new to it; teachers: what sets its goals."""
+"""Curiosity: what an agent pays itself for what is new to it; imitation of its own episodes; teachers: what sets its goals."""
 
 from __future__ import annotations
 
@@ -122,6 +122,43 @@ class BeBoldSettings(NoveltySettings):
     """a: weight of the novelty that is left; 1 in BeBold, 0.5 in NovelD"""
 
 
+class CountSettings(CuriositySettings):
+    """Counts of visited states: r_i = coefficient / sqrt(n(s')), the less the more often the state after a step was visited."""
+
+    kind: Literal["count"] = "count"
+    scope: Literal["lifelong", "episodic", "first_visit"] = "first_visit"
+    """which visits count. lifelong: all in training, as COUNT in RIDE and RAPID; episodic: those in the episode; first_visit: all in
+    training, and only the first visit in an episode is paid"""
+    state: Literal["whole", "observation"] = "whole"
+    """what a state is. whole: the whole grid with what the agent carries, where the environment shows it; observation: what the policy
+    sees"""
+
+
+class ImitationSettings(ComponentSettings):
+    """Settings of everything that makes a policy repeat own earlier actions. It needs a learner with the capability `imitation`."""
+
+
+class RankedEpisodesSettings(ImitationSettings):
+    """Ranked episodes (RAPID: Zha et al., arXiv 2101.08152): the steps of the best own episodes are kept and imitated. Score of an episode:
+    return_weight * return + local_weight * local novelty + global_weight * global novelty."""
+
+    kind: Literal["ranked"] = "ranked"
+    pairs: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    """pairs of observation and action that are kept, those of the highest scores"""
+    return_weight: NotNegative = 1.0
+    """w0: of the sum of the environment's rewards"""
+    local_weight: NotNegative = 0.1
+    """w1: of the share of different states among those of the episode"""
+    global_weight: NotNegative = 0.001
+    """w2: of the mean of 1 / sqrt(N(s)) over the episode's states, with N(s) their visits in all training episodes"""
+    updates: Annotated[int, Field(ge=0, le=1000)] = 5
+    """gradient steps for each training episode that ended"""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
+    """pairs in one gradient step"""
+    decay_steps: Annotated[int, Field(ge=1)] | None = None
+    """own training steps within which the number of gradient steps falls to 0, linearly; null: it stays"""
+
+
 class DifficultySettings(ComponentSettings):
     """Settings of every difficulty rule."""
 
@@ -207,5 +244,7 @@ class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
 
 register("curiosity", "rnd", RNDSettings, "agent_node.intrinsic.novelty:RND")
 register("curiosity", "bebold", BeBoldSettings, "agent_node.intrinsic.novelty:BeBold")
+register("curiosity", "count", CountSettings, "agent_node.intrinsic.state_counts:CountBonus")
+register("imitation", "ranked", RankedEpisodesSettings, "agent_node.intrinsic.ranked_episodes:RankedEpisodes")
 register("replay_reward", "mutual_information", MutualInformationSettings, "agent_node.intrinsic.mutual_information:MutualInformation")
 register("teacher", "amigo", AmigoTeacherSettings, "agent_node.intrinsic.amigo_teacher:AmigoTeacher")

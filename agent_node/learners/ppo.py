@@ -155,6 +155,16 @@ class PPO(FlatComponent, Learner):
             values = mean + deviation * values
         return values
 
+    def imitate(self, observations: Array, goals: Array, actions: Array) -> float:
+        """One gradient step of the policy towards the actions, loss -mean ln pi(a | o, g); the loss before."""
+        inputs, chosen = policy_inputs(observations, goals, self.device), torch.from_numpy(actions).to(self.device)
+        loss: torch.Tensor = -self.head.log_probability(self.head.parameters(self.policy(inputs), inputs), chosen).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers["policy_adam"].step(remaining(self.frames, self.settings.decay_steps))
+        if self.log_std is not None:
+            self.optimisers["log_std_adam"].step(remaining(self.frames, self.settings.decay_steps))
+        return loss.item()
+
     def learn(self, batch: Batch) -> Metrics:
         """All epochs of one rollout `[T, K, ...]`. Metrics: `loss.policy`, `loss.value`, `entropy`, `divergence`, `clipped` (share of
         ratios outside the clip) as means over the last epoch, `value` (mean over the rollout), `explained` (share of the returns'

@@ -18,7 +18,8 @@ The policy that explores maximises r + bonus, the one that is evaluated r alone:
 them in evaluations too. Both learn from the same transitions. Without `exploit` one policy does both.
 
 A batch may bring in `extras`: `bonus[B]`, what optimism adds to the reward; `hallucination[B, H]`, the components of actions that only the
-world model uses (`PolicySpec.hallucinated`); `trusted[B]`, 0 for steps from which the policy that exploits must not learn.
+world model uses (`PolicySpec.hallucinated`); `trusted[B]`, 0 for steps from which the policy that exploits must not learn;
+`mean_next_observation[B, F]` and `mean_reward[B]`, from which it learns in place of an optimistic next observation and its reward.
 
 Averaged with neighbours: `policy` and `critic` of all pairs.
 """
@@ -226,7 +227,10 @@ class SAC(Learner):
         metrics = self.explorer.update(state, extended_action, reward, following, batch.terminated, batch.weight)
         if self.exploiter is not None:
             weight = batch.weight * batch.extras["trusted"] if "trusted" in batch.extras else batch.weight
-            plain = self.exploiter.update(state, action, batch.reward, following, batch.terminated, weight)
+            reward = batch.extras.get("mean_reward", batch.reward)
+            if "mean_next_observation" in batch.extras:
+                following = torch.cat([batch.extras["mean_next_observation"], batch.goal], dim=1)
+            plain = self.exploiter.update(state, action, reward, following, batch.terminated, weight)
             metrics |= {f"exploit.{name}": value for name, value in plain.items()}
         self.updates += 1
         return metrics

@@ -26,9 +26,10 @@ class LearnerSettings(ComponentSettings):
 
     Capabilities: `replay` (learns from a buffer, imagined and imported transitions included) or `rollout` (learns from each own transition
     once, with the rewards of teachers and curiosity added); `discrete`, `continuous` (action spaces); `probabilities`
-    (`contracts.Learner.log_probability`), `td_errors`, `values` (methods of the same names); `optimism` (uses the rewards
-    and actions that an optimism component stores beside imagined transitions); `recurrent` (actions depend on earlier observations of the
-    episode; with `replay` it learns from sequences, which its field `recurrent` describes as `ReplaySequenceSettings` do);
+    (`contracts.Learner.log_probability`), `imitation` (`contracts.Learner.imitate`), `td_errors`, `values` (methods of the same
+    names); `optimism` (uses the rewards and actions that an optimism component stores beside imagined transitions); `recurrent`
+    (actions depend on earlier observations of the episode; with `replay` it learns from sequences, which its field `recurrent` describes
+    as `ReplaySequenceSettings` do);
     `relative_return` (batches have the extra of this name, `memory.relative_returns`); `next_action` (batches have the extras
     `next_action`, the action at the next observation, and `followed`, 1 where there is one, 0 at the end of an episode); `offline` (made
     for stored data: such learners are not suggested where agents step an environment).
@@ -128,7 +129,7 @@ class RecurrentNetworkSettings(NetworkSettings):
         """With recurrent layers "recurrent", and none of the methods that are asked with single observations."""
         if self.recurrent is None:
             return declared
-        return (*(name for name in declared if name not in ("probabilities", "td_errors", "values")), "recurrent")
+        return (*(name for name in declared if name not in ("probabilities", "td_errors", "values", "imitation")), "recurrent")
 
 
 class AutoLearnerSettings(LearnerSettings):
@@ -139,7 +140,7 @@ class AutoLearnerSettings(LearnerSettings):
     placeholder: ClassVar[bool] = True
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = (
-        "replay", "rollout", "discrete", "continuous", "probabilities", "td_errors", "values", "optimism",
+        "replay", "rollout", "discrete", "continuous", "probabilities", "td_errors", "values", "imitation", "optimism",
     )  # fmt: skip
     kind: Literal["auto"] = "auto"
 
@@ -341,7 +342,7 @@ class PPOSettings(RecurrentNetworkSettings, RolloutSettings):
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347), with a policy and a value network (tanh)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
-    capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
+    capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values", "imitation")
     image_learning_rate: ClassVar[float] = 2.5e-4
     architecture: ClassVar[tuple[str, ...]] = (
         "hidden",
@@ -397,7 +398,7 @@ class PPOSettings(RecurrentNetworkSettings, RolloutSettings):
     def active_capabilities(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """With a centralised critic "joint", and no values of single observations."""
         active = super().active_capabilities(declared)
-        return (*(name for name in active if name != "values"), "joint") if self.centralised_critic else active
+        return (*(name for name in active if name not in ("values", "imitation")), "joint") if self.centralised_critic else active
 
 
 register("learner", "auto", AutoLearnerSettings, "agent_node.learners.automatic:automatic")

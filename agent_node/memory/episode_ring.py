@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Component, Metrics, State, arrays, tensors
 from agent_node.memory.episode import Episode
-from agent_node.memory.goal_relabelling import Mark, Marks, marks
+from agent_node.memory.goal_relabelling import marks
 from agent_node.memory.relative_returns import RelativeReturns
 from agent_node.memory.settings import PrioritizedReplaySettings
 from agent_node.memory.sum_tree import SumTree
@@ -71,9 +71,6 @@ class EpisodeRing(Component):
         """by row: the row of its episode's final observation"""
         self._status = np.zeros(rows, np.uint8)
         self._marks = np.zeros((rows, goals), np.uint8)
-        self._agreed = np.full(rows, -1, np.int32)
-        self._ratio = np.ones(rows, np.float32)
-        self._reached_in = np.zeros(goals, np.int64)
         self._joint = np.zeros((rows, 0 if self.space is None else self.space.achieved_size), np.uint8)
         self._own = np.zeros_like(self._joint)
         self._cursor = 0
@@ -106,11 +103,6 @@ class EpisodeRing(Component):
         """Number of the episode that was added last; -1: none is there."""
         return self._order[-1][2] if self._order else -1
 
-    @property
-    def reached_in(self) -> NDArray[np.int64]:
-        """`[|G|]`: in how many of the buffer's episodes each goal was reached in the own part, whether it was pursued or not."""
-        return self._reached_in.copy()
-
     def metrics(self) -> Metrics:
         """`buffer.transitions`: transitions that may be sampled for training."""
         return {"buffer.transitions": float(len(self))}
@@ -126,11 +118,9 @@ class EpisodeRing(Component):
         if not episode.evaluation:
             self.add(episode)
 
-    def add(self, episode: Episode, lead: int = 0, found: Marks | None = None, agreed: int = -1) -> None:
-        """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small.
-
-        For a part of an episode: its first `lead` steps are only the history of the others, and are never sampled; `found[T + 1, |G|]` are
-        the marks of these steps in the whole, and `agreed` is the goal with which all members relabel it."""
+    def add(self, episode: Episode, lead: int = 0) -> None:
+        """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small. The first
+        `lead` steps of a part of an episode are only the history of the others, and are never sampled."""
         if episode.number in self._places:
             return
         size = episode.steps + 1
@@ -153,8 +143,6 @@ class EpisodeRing(Component):
         self._terminated[end - 2] = episode.terminated
         self._goal[rows] = episode.goal
         self._start[rows], self._last[rows] = start, end - 1
-        self._agreed[rows] = -1
-        self._ratio[rows] = 1
         status = STEP | (HELD_OUT if self.is_held_out(episode.number) else 0)
         self._status[rows] = 0
         self._status[samples] = status
@@ -172,18 +160,14 @@ class EpisodeRing(Component):
         if self.space is not None and episode.achieved is not None:
             own = episode.achieved[:size]
             self._own[rows] = own
-            self._marks[rows] = marks(self.space, own, None) if found is None else found
-            self._reached_in += self._reached_here(start)
+            self._marks[rows] = marks(self.space, own, None)
             self._peers[rows] = -1
             if episode.others is not None:
-                self.attach_joint(episode.number, episode.others, episode.partner_goals, agreed, found)
+                self.attach_joint(episode.number, episode.others, episode.partner_goals)
 
-    def attach_joint(
-        self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1, found: Marks | None = None
-    ) -> bool:
-        """Store what the other bodies achieved, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
-        relabel the episode (`agreed_goal`); False if the episode is gone, or if a trace ends before the own part (its sender saw less of
-        a broken-off episode), so that the joint touch stays unknown. `found`: as in `add`."""
+    def attach_joint(self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int]) -> bool:
+        """Store what the other bodies achieved, `others[>= T + 1, B, L]`, and what they wanted; False if the episode is gone, or if a trace
+        ends before the own part (its sender saw less of a broken-off episode), so that the joint touch stays unknown."""
         place = self._places.get(number)
         if place is None or self.space is None or len(others) < place[1] - place[0]:
             return False
@@ -192,10 +176,7 @@ class EpisodeRing(Component):
         others = others[: end - start]
         own = self._own[rows]
         self._joint[rows] = np.maximum(own, others.max(axis=1, initial=0))
-        self._reached_in -= self._reached_here(start)
-        self._marks[rows] = marks(self.space, own, others) if found is None else found
-        self._reached_in += self._reached_here(start)
-        self._agreed[rows] = agreed
+        self._marks[rows] = marks(self.space, own, others)
         known = min(len(partner_goals), self._peers.shape[1])
         self._peers[rows, :known] = partner_goals[:known]
         status = int(self._status[end - 2])
@@ -206,57 +187,29 @@ class EpisodeRing(Component):
             self._count[status | JOINT] += len(steps)
         return True
 
-    def attach_ratios(self, number: int, ratios: NDArray[np.float32]) -> bool:
-        """Store how much likelier, `ratios[T]`, the partners' actions would have been under the agreed goal than under their own: the
-        weight of the steps that are relabelled with it. False if the episode is gone."""
-        place = self._places.get(number)
-        if place is None or len(ratios) != place[1] - 1 - place[0]:
-            return False
-        self._ratio[place[0] : place[1] - 1] = ratios
-        return True
-
-    def _reached_here(self, start: int) -> NDArray[np.int64]:
-        """Whether each goal is reached in the episode that begins at that row."""
-        reached: NDArray[np.bool_] = (self._marks[start] & np.uint8(Mark.LATER)) != 0
-        return reached.astype(np.int64)
-
     def _evict(self, start: int, end: int) -> None:
         """Drop the episodes that overlap rows `start` to `end`."""
         while self._order and self._order[0][0] < end and self._order[0][1] > start:
             first, last, number = self._order.popleft()
-            if number in self._places:
-                self._clear(first, last)
-                del self._places[number]
-
-    def _clear(self, first: int, last: int) -> None:
-        """Nothing in these rows is sampled or counted any more."""
-        self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
-        self._status[first:last] = 0
-        if self._tree is not None:
-            self._tree.update(np.arange(first, last), 0.0)
-        if self._returns is not None:
-            self._returns.remove(first, last - 1 - first)
-        self._reached_in -= self._reached_here(first)
-        self._marks[first:last] = 0
-
-    def forget(self, number: int) -> bool:
-        """Drop an episode, whose rows stay empty until the ring comes by; False if it is gone."""
-        place = self._places.pop(number, None)
-        if place is not None:
-            self._clear(*place)
-        return place is not None
+            del self._places[number]
+            self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
+            self._status[first:last] = 0
+            if self._tree is not None:
+                self._tree.update(np.arange(first, last), 0.0)
+            if self._returns is not None:
+                self._returns.remove(first, last - 1 - first)
+            self._marks[first:last] = 0
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
-    _SAVED = tuple("observation action reward terminated goal peers start status marks agreed ratio joint own".split())  # noqa: SIM905
+    _SAVED = tuple("observation action reward terminated goal peers start status marks joint own".split())  # noqa: SIM905
 
     def state_dict(self) -> State:
         """All transitions and the order of the episodes."""
         state: dict[str, Array] = {name: getattr(self, f"_{name}")[: self._top].copy() for name in self._SAVED}
-        kept = [entry for entry in self._order if entry[2] in self._places]
         if self.vector is not None:
             state |= {"achieved": self.vector.achieved[: self._top].copy(), "end": self.vector.end[: self._top].copy()}
-        state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
+        state["episodes"] = np.array(self._order, np.int64).reshape(-1, 3)
         state["cursor"] = np.array([self._cursor], np.int64)
         if self._tree is not None:
             state["priorities"] = self._tree.weights(np.arange(self._top))
@@ -293,8 +246,5 @@ class EpisodeRing(Component):
         if self._returns is not None:
             self._returns.load(found)
         self._count = dict.fromkeys(self._count, 0)
-        self._reached_in[:] = 0
         for first, last, _ in self._order:
             self._count[int(self._status[last - 2])] += int(np.count_nonzero(self._status[first:last]))
-            if self.space is not None:
-                self._reached_in += self._reached_here(first)

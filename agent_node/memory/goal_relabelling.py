@@ -10,8 +10,7 @@ the other members all but the first; `future`, `final`, `episode` are the forms 
 - episode: any goal reached in the episode; the trajectory is the whole episode, so that only steps before g was first reached are its;
 - final: of these, what was reached last in the own part;
 - joint: a cooperative goal reached later;
-- peer_goal: the goal a partner pursued, where it is reached later;
-- near_miss: a cooperative goal whose features were all achieved in the episode, but never at the same step. The step is a failure of it.
+- peer_goal: the goal a partner pursued, where it is reached later.
 A step that already stands on a goal is not relabelled with it: its trajectory would have ended there. Where episodes go on after their
 goals (`GoalSpace.ends` is False), such steps are relabelled too, and nothing is cut.
 """
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntFlag
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +44,6 @@ class Mark(IntFlag):
     """it was reached at an earlier step"""
     FINAL = 16
     """it is among those that are reached at the last step at which any is"""
-    NEAR = 32
-    """it is cooperative, and its features are all achieved in the episode, but never together"""
 
 
 def reached_goals(space: DiscreteSpace, own: NDArray[np.uint8], others: NDArray[np.uint8] | None) -> Flags:
@@ -65,17 +61,6 @@ def reached_later(reached: Flags) -> Flags:
     return later
 
 
-def near_misses(space: DiscreteSpace, own: NDArray[np.uint8], others: NDArray[np.uint8]) -> Flags:
-    """`[|G|]`: cooperative goals of which every feature is achieved at some step, and at no step all of them."""
-    touched = own.astype(bool) | others.any(axis=1)
-    wanted = space.encodings.astype(bool)
-    visited = (touched.any(axis=0) | ~wanted).all(axis=1)
-    together = np.zeros(space.count, bool)
-    for goal in np.flatnonzero(visited & space.cooperative):
-        together[goal] = touched[:, wanted[goal]].all(axis=1).any()
-    return visited & ~together & space.cooperative
-
-
 def marks(space: DiscreteSpace, own: NDArray[np.uint8], others: NDArray[np.uint8] | None) -> Marks:
     """Of every step and goal the sum of its `Mark`s, `[T + 1, |G|]`; arguments as for `reached_goals`. Only what is in these T + 1 rows
     counts: give those of the own part."""
@@ -88,8 +73,6 @@ def marks(space: DiscreteSpace, own: NDArray[np.uint8], others: NDArray[np.uint8
     hits = np.flatnonzero(reached[1:].any(axis=1))
     if len(hits):
         found += reached[1 + hits[-1]] * np.uint8(Mark.FINAL)
-    if others is not None:
-        found += near_misses(space, own, others) * np.uint8(Mark.NEAR)
     return found
 
 
@@ -105,8 +88,6 @@ def offered_goals(strategy: Strategy, space: DiscreteSpace, found: Marks, peers:
 
     if strategy == "own_individual":
         offered = holds(Mark.LATER_OWN) & ~standing()
-    elif strategy == "near_miss":
-        offered = holds(Mark.NEAR)
     else:
         offered = holds(Mark.LATER) & ~standing()
         if strategy == "joint":
@@ -121,27 +102,13 @@ def offered_goals(strategy: Strategy, space: DiscreteSpace, found: Marks, peers:
     return offered
 
 
-def eligible_goals(
-    strategies: Sequence[Strategy],
-    space: DiscreteSpace,
-    found: Marks,
-    peers: NDArray[np.int32],
-    weight: NDArray[np.float32] | None = None,
-    agreed: NDArray[np.int32] | None = None,
-) -> NDArray[np.float32]:
-    """Probability of each goal for each of n steps, `[n, |G|]`: uniform over the strategies that offer any goal, then over the goals of one
-    strategy in proportion to `weight[|G|]` (None: uniform); a row of zeros where no strategy offers one. `agreed[n]`: where given, the only
-    cooperative goal that may be taken (-1: none)."""
-    allowed: Flags | None = None
-    if agreed is not None:
-        allowed = ~space.cooperative | (agreed[:, None] == np.arange(space.count, dtype=np.int32))
+def eligible_goals(strategies: Sequence[Strategy], space: DiscreteSpace, found: Marks, peers: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Probability of each goal for each of n steps, `[n, |G|]`: uniform over the strategies that offer any goal, then over the goals of
+    one strategy; a row of zeros where no strategy offers one."""
     probability = np.zeros(found.shape, np.float32)
     offering = np.zeros((len(found), 1), np.float32)
     for strategy in strategies:
-        offered = offered_goals(strategy, space, found, peers)
-        if allowed is not None:
-            offered &= allowed
-        share = offered.astype(np.float32) if weight is None else offered * weight
+        share = offered_goals(strategy, space, found, peers).astype(np.float32)
         total = share.sum(axis=1, keepdims=True, dtype=np.float32)
         some = total > 0
         probability += share / np.where(some, total, 1)
@@ -157,30 +124,3 @@ def draw_goals(probability: NDArray[np.float32], random: np.random.Generator) ->
     threshold = np.minimum(random.random(len(total), dtype=np.float32) * total, np.nextafter(total, np.float32(0)))
     chosen = (cumulative <= threshold[:, None]).sum(axis=1)
     return np.where(total > 0, np.minimum(chosen, probability.shape[1] - 1), -1)
-
-
-def rarity(counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """1 / (count + 1) for goals that were reached in `counts[|G|]` episodes."""
-    return (1 / (counts + 1)).astype(np.float32)
-
-
-def agreed_goal(space: DiscreteSpace, episode: int, bodies: NDArray[np.uint8], stops: Sequence[int]) -> int:
-    """The cooperative goal with which all members relabel an episode, computed by each alone; -1 for none.
-
-    `bodies[length + 1, M, L]`: what the M members' bodies touch to the end of the whole episode; `stops[M]`: their own last steps. Of the
-    cooperative goals reached while all were acting (if none: in the whole episode; if none: of the near misses of the whole episode), the
-    one of which the BLAKE2b hash of (episode, goal) is least. All of that is symmetric in the members, and in the traces.
-    """
-    own, others = bodies[:, 0], bodies[:, 1:]
-    together = reached_goals(space, own, others) & space.cooperative
-    found = together[1 : min(stops) + 1].any(axis=0)
-    if not found.any():
-        found = together[1:].any(axis=0)
-    if not found.any():
-        found = near_misses(space, own, others)
-    goals = np.flatnonzero(found).tolist()
-    return min(goals, key=lambda goal: _hash(episode, goal), default=-1)
-
-
-def _hash(episode: int, goal: int) -> bytes:
-    return blake2b(episode.to_bytes(8, "little") + goal.to_bytes(4, "little"), digest_size=8).digest()

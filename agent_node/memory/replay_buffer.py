@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Metrics, ModelData, State
-from agent_node.exchange.settings import PartnerCorrection, Strategy, TargetWeighting
+from agent_node.contracts import Array, Metrics, ModelData
+from agent_node.exchange.settings import Strategy
 from agent_node.memory.episode import Episode, SequenceSample, TransitionSample
 from agent_node.memory.episode_ring import HELD_OUT, JOINT, STEP, EpisodeRing
-from agent_node.memory.goal_relabelling import Mark, draw_goals, eligible_goals, rarity
-from agent_node.session.observation_features import Features
-from protocols.spaces.goal_space import GoalSpace
+from agent_node.memory.goal_relabelling import Mark, draw_goals, eligible_goals
 
 LEAST_PRIORITY = 1e-6
 
@@ -51,15 +48,12 @@ class ReplayBuffer(EpisodeRing):
         random: np.random.Generator,
         share: float = 0.0,
         strategies: Sequence[Strategy] = (),
-        weighting: TargetWeighting = "uniform",
-        partner: PartnerCorrection = "ignore",
         tries: int = 2,
         returns: tuple[int, float] = (1, 1.0),
     ) -> TransitionSample:
         """n training transitions; up to round(share * n) of them are relabelled with a goal that their strategies offer, found among
-        `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `weighting`, `partner`: as in
-        `HindsightSettings`. `returns` (N, gamma): transitions that are not relabelled go over up to N steps, with the discounted sum of
-        their rewards."""
+        `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `returns` (N, gamma):
+        transitions that are not relabelled go over up to N steps, with the discounted sum of their rewards."""
         goals: Array = np.zeros(0, np.int64)
         wanted = round(share * n) if strategies and (self.space is not None or self.vector is not None) else 0
         if self._tree is None:
@@ -68,11 +62,7 @@ class ReplayBuffer(EpisodeRing):
             rows = random.permutation(self._tree.draw(n + tries * wanted, random))
         if wanted and self.space is not None:
             candidates = rows[n:]
-            probability = eligible_goals(
-                strategies, self.space, self._marks[candidates], self._peers[candidates],
-                rarity(self._reached_in) if weighting == "rare" else None,
-                None if partner == "ignore" else self._agreed[candidates],
-            )  # fmt: skip
+            probability = eligible_goals(strategies, self.space, self._marks[candidates], self._peers[candidates])
             possible = np.flatnonzero(probability.any(axis=1))[:wanted]
             rows = np.concatenate([candidates[possible], rows[: n - len(possible)]])
             goals = draw_goals(probability[possible], random)
@@ -81,7 +71,7 @@ class ReplayBuffer(EpisodeRing):
             offered, found = self.vector.draw(candidates, self._start[candidates], strategies, random)
             possible = np.flatnonzero(offered)[:wanted]
             rows, goals = np.concatenate([candidates[possible], rows[: n - len(possible)]]), found[possible]
-        sample = self._gather(rows, goals, partner == "corrected")
+        sample = self._gather(rows, goals)
         if returns[0] > 1:
             self._sum_rewards(sample, rows, *returns)
         if self._tree is not None and self.priorities is not None and sample.weight is not None:
@@ -126,11 +116,10 @@ class ReplayBuffer(EpisodeRing):
         sample.terminated[further] = self._terminated[ends - 1]
         sample.steps = taken.astype(np.float32)
 
-    def _gather(self, rows: NDArray[np.int64], goals: Array, corrected: bool) -> TransitionSample:
+    def _gather(self, rows: NDArray[np.int64], goals: Array) -> TransitionSample:
         """Transitions of `rows`, the first of them relabelled with `goals`."""
         start = self._start[rows]
         reward, terminated, goal = self._reward[rows], self._terminated[rows], self._goal[rows]
-        weight = np.ones(len(rows), np.float32)
         changed = len(goals)
         if changed:
             relabelled, reached, ends = self._outcome(rows[:changed], goals)
@@ -138,12 +127,9 @@ class ReplayBuffer(EpisodeRing):
             goal[:changed] = goals
             if ends:
                 terminated[:changed] = reached
-            if corrected and self.space is not None:
-                ratio = np.where(self.space.cooperative[goals], self._ratio[rows[:changed]], np.float32(1))
-                weight[:changed] = ratio / max(float(ratio.mean()), 1e-6)
         return TransitionSample(
             self._history(rows, start), self._action[rows], reward, self._history(rows + 1, start), terminated, goal,
-            np.arange(len(rows)) < changed, weight, self._extras(rows, start),
+            np.arange(len(rows)) < changed, np.ones(len(rows), np.float32), self._extras(rows, start),
         )  # fmt: skip
 
     def _extras(self, rows: NDArray[np.int64], start: NDArray[np.int64]) -> dict[str, Array]:
@@ -201,11 +187,7 @@ class ReplayBuffer(EpisodeRing):
 
 
 class ImportedReplay(ReplayBuffer):
-    """Transitions that other agents sent; the exchange that adds them reports their number. `saved`: whether checkpoints contain them."""
-
-    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, partners: int = 1, saved: bool = False) -> None:
-        super().__init__(rows, features, space, partners=partners)
-        self._saved_in_checkpoints = saved
+    """Transitions that other agents sent; the exchange that adds them reports their number."""
 
     def metrics(self) -> Metrics:
         """None."""
@@ -213,12 +195,3 @@ class ImportedReplay(ReplayBuffer):
 
     def episode_ended(self, episode: Episode) -> None:
         """Own episodes are not added."""
-
-    def state_dict(self) -> State:
-        """All transitions, if they are saved."""
-        return super().state_dict() if self._saved_in_checkpoints else {}
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore, if they are saved."""
-        if self._saved_in_checkpoints:
-            super().load_state_dict(state)

@@ -33,9 +33,11 @@ from protocols.faults.node_faults.scheduled_faults import node_faults
 from protocols.runtime.clock import Clock, LogicalClock
 from protocols.runtime.errors import BadMessage, ExitCode, ResourceError
 from protocols.runtime.node_control import Entrance
+from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.seeds import Stream, generator
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
+from protocols.runtime.waits import PendingWait
 from protocols.spaces.layout import decode_layouts
 from protocols.transport import ReceivedMessage
 from protocols.wire.messages import Message
@@ -82,6 +84,8 @@ class AgentNode:
         self._next_metrics = self.clock.now() + self._metrics_period
         self._checkpoint_period = parse_duration(configuration["supervision"]["checkpoint_interval"])
         self._next_checkpoint = self.clock.now() + self._checkpoint_period
+        self._tick_deadline = parse_duration(configuration["environment"]["deadline"])
+        self.control.waits.activity = self.shares.current
         self._started = False
         self._finished = False
         self._stopped = False
@@ -95,6 +99,7 @@ class AgentNode:
         while not self._stopped:
             with self.shares.spent("wait"):
                 received = self.transport.receive(_LONGEST_WAIT)
+            self.control.waits.turn(self._waits)
             self._take(received)
             now = self.faults.clock.now()
             self._converse(now)
@@ -245,6 +250,22 @@ class AgentNode:
 
     def _to_environment(self, message: Message, arrays: Any = None) -> None:
         self.transport.try_send("env", ENVIRONMENT, message, arrays)
+
+    def _waits(self) -> list[PendingWait]:
+        """What this agent waits for now."""
+        shift = time.monotonic() - self.faults.clock.now()
+        return [wait.shifted(shift) for wait in [*self._environment_waits(), *self.neighbours.waits()]]
+
+    def _environment_waits(self) -> list[PendingWait]:
+        """What it waits for from the run server or the environment server."""
+        if not self._started and self.session is None:
+            return [PendingWait("the start of the run", (RUN_SERVER,))]
+        if self.session is None:
+            return [PendingWait("the answer to its request to join", (ENVIRONMENT,))]
+        if (since := self.stepping.acted_at) is not None:
+            what = f"the observation after tick {self.stepping.tick}"
+            return [PendingWait(what, (ENVIRONMENT,), since, since + self._tick_deadline)]
+        return [PendingWait("the first observation", (ENVIRONMENT,))] if self.stepping.tick < 0 else []
 
     # --- what is due --------------------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from protocols.runtime.clock import LogicalClock
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_control import Entrance
 from protocols.runtime.settings_types import parse_duration
+from protocols.runtime.waits import PendingWait
 from protocols.transport import ReceivedMessage
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,13 @@ class LockstepAgent(AgentNode):
         for src, message, arrays in self.barrier.take(tick):
             message.inc = self._known[src]
             self.neighbours.receive(src, message, arrays, now)
+
+    def _waits(self) -> list[PendingWait]:
+        """Conversations wait by virtual time, which stands still with the tick: what counts is which partners' messages are missing."""
+        waits = self._environment_waits()
+        if self._due is not None and (missing := self.barrier.missing(self._due.tick - 1)):
+            waits.append(PendingWait(f"the messages of tick {self._due.tick - 1}", tuple(sorted(missing)), self._since))
+        return waits
 
     # --- checkpoints ----------------------------------------------------------------------------------------------------------------
 

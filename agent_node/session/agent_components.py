@@ -25,6 +25,7 @@ from agent_node.session.reward_composition import RewardComposition
 from agent_node.session.roles import (
     CURIOSITY,
     GOAL_SOURCE,
+    IMITATION,
     IMPORTED_REPLAY,
     JOINT_REPLAY,
     JOINT_ROLLOUTS,
@@ -240,6 +241,12 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
         explore, initial = agent.own_seed(Stream.REPLAY_REWARD, agent.stream_epoch), agent.initial_seed(bonus.groups, Stream.REPLAY_REWARD)
         yield REPLAY_REWARD, create("replay_reward", bonus)(bonus, agent.policy_spec, explore, initial)
 
+    if (imitation := settings.imitation) is not None:
+        if space is not None or teacher is not None or "imitation" not in capabilities:
+            text = f"own episodes are imitated by learners with imitation, without goals and teachers; learner {learner.kind} is"
+            raise ConfigurationError(f"agents.imitation: {text} {', '.join(capabilities)}; write null")
+        yield IMITATION, create("imitation", imitation)(imitation, features, agent.own_seed(Stream.IMITATION, agent.stream_epoch))
+
     if model is not None:
         discrete = space if isinstance(space, DiscreteSpace) else None
         if space is not None and discrete is None and model.imagined_ratio > 0:
@@ -256,8 +263,5 @@ def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]
         yield GOAL_SOURCE, create("goals", goals)(goals, space.count or space)
         if (table := exchange.negotiation) is not None and space.count and "episode_goals" in table.capabilities:
             yield NEGOTIATION, create("negotiation", table)(table, space.count, agent.own_seed(Stream.GOALS))
-    # Transitions of neighbours (`exchange.experience`), or segments of partners (`exchange.hindsight.segments`).
-    received = exchange.experience if space is None else exchange.hindsight.segments if exchange.hindsight is not None else None
-    if received is not None and "replay" in capabilities:
-        saved = exchange.experience is not None  # neighbours do not send them again
-        yield IMPORTED_REPLAY, ImportedReplay(received.transitions, features, space, partners=agent.partners, saved=saved)
+    if (shared := exchange.experience) is not None and "replay" in capabilities:
+        yield IMPORTED_REPLAY, ImportedReplay(shared.transitions, features)

@@ -31,6 +31,7 @@ from protocols.conversations.stepping.stepping_messages import Flag, Joined
 from protocols.runtime.clock import Clock
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.telemetry import TimeShares
+from protocols.runtime.waits import PendingWait
 from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, GoalSpace
 from protocols.spaces.layout import Layout
 from protocols.statistics.statistics_consensus import MixingRoundClosed
@@ -325,6 +326,10 @@ class PeerConversations:
                 else:
                     conversation.peer_alive(name, self._incarnations[name], now)
 
+    def waits(self) -> list[PendingWait]:
+        """What the conversations wait for, in seconds of the agent's clock."""
+        return [wait for conversation in self._conversations for wait in conversation.waits()]
+
     def end_interval(self) -> None:
         """End all conversations: the next session starts others."""
         self._conversations.clear()
@@ -366,8 +371,10 @@ class PeerConversations:
         if self.faults is not None and self.faults.byzantine:
             self.faults.observe(src, message, arrays)
         for conversation in self._conversations:
-            if isinstance(message, conversation.message_types) and conversation.concerns(message):
-                conversation.receive(src, message, arrays, now)
+            if not (isinstance(message, conversation.message_types) and conversation.concerns(message)):
+                continue
+            if (error := conversation.receive(src, message, arrays, now)) is not None:
+                self._transport.note(src, error)
 
     def tick(self, now: float) -> None:
         """Process the due deadlines and retries of all conversations; `outgoing` returns their messages. `now` in seconds."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from agent_node.contracts import Component
 
 if TYPE_CHECKING:
-    from agent_node.contracts import EpisodeNegotiation, GoalSource, IntrinsicReward, Learner, ReplayReward, Teacher
+    from agent_node.contracts import EpisodeNegotiation, GoalSource, Imitation, IntrinsicReward, Learner, ReplayReward, Teacher
     from agent_node.exchange.experience_sharing import ExperienceSharing
     from agent_node.exchange.goal_negotiation import GoalNegotiation
     from agent_node.exchange.hindsight_exchange import HindsightExchange
@@ -48,6 +48,7 @@ JOINT_ROLLOUTS: Role[JointRollouts] = Role("joint_rollouts")
 CURIOSITY: Role[IntrinsicReward] = Role("curiosity")
 REWARDS: Role[RewardComposition] = Role("rewards")
 REPLAY_REWARD: Role[ReplayReward] = Role("replay_reward")
+IMITATION: Role[Imitation] = Role("imitation")
 WORLD_MODEL: Role[WorldModelComponent] = Role("world_model")
 GOAL_SOURCE: Role[GoalSource] = Role("goal_source")
 NEGOTIATION: Role[EpisodeNegotiation] = Role("negotiation")
@@ -63,8 +64,8 @@ RECORDING: Role[EpisodeRecording] = Role("recording")
 
 ORDER: tuple[Role[Any], ...] = (
     GOAL_NEGOTIATION, TEACHER, OPTIMISM, LEARNER, REPLAY, ROLLOUT, JOINT_REPLAY, JOINT_ROLLOUTS, CURIOSITY, REWARDS, REPLAY_REWARD,
-    WORLD_MODEL, GOAL_SOURCE, NEGOTIATION, IMPORTED_REPLAY, HINDSIGHT, EXPERIENCE, JOINT_EXPERIENCE, AVERAGING, STATISTICS, PLANS,
-    GOAL_SWAP, RECORDING,
+    IMITATION, WORLD_MODEL, GOAL_SOURCE, NEGOTIATION, IMPORTED_REPLAY, HINDSIGHT, EXPERIENCE, JOINT_EXPERIENCE, AVERAGING, STATISTICS,
+    PLANS, GOAL_SWAP, RECORDING,
 )  # fmt: skip
 """Order in which components are called. Goal negotiation is first because it completes an ended episode with its agreement. Other roles
 follow in the order in which they were added."""

@@ -14,7 +14,7 @@ from agent_node.contracts import AdditiveWorldModel, Batch
 from agent_node.learners.settings import ReplaySettings
 from agent_node.memory.joint_replay import JointReplay
 from agent_node.memory.replay_buffer import ReplayBuffer
-from agent_node.session.roles import JOINT_REPLAY, JOINT_ROLLOUTS, LEARNER, REPLAY, REPLAY_REWARD, REWARDS, ROLLOUT, WORLD_MODEL
+from agent_node.session.roles import IMITATION, JOINT_REPLAY, JOINT_ROLLOUTS, LEARNER, REPLAY, REPLAY_REWARD, REWARDS, ROLLOUT, WORLD_MODEL
 from agent_node.session.transition_batches import BatchSampler, JointSampler, rollout_batch
 from protocols.datasets.settings import DatasetSettings
 from protocols.runtime.errors import ConfigurationError
@@ -309,6 +309,14 @@ class RolloutTrainer(Trainer):
                 batch = None if rollout is None else rollout_batch(rollout, components.features, components.encodings)
         if batch is not None:
             self._learnt(batch)
+            self._imitate()
+
+    def _imitate(self) -> None:
+        """Let the policy repeat own earlier actions, if the settings ask for it."""
+        if (imitation := self._components.get(IMITATION)) is not None:
+            with self._time.spent("learn"):
+                for name, value in imitation.learn(self._components[LEARNER]).items():
+                    self._sums[f"imitation.{name}"].append(value)
 
     def _missing(self) -> str:
         if (joint := self._components.get(JOINT_ROLLOUTS)) is not None:

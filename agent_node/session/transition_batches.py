@@ -133,22 +133,17 @@ class BatchSampler:
         return make_batch(samples, imagined, self._features, self._encodings)
 
     def _samples(self, size: int) -> list[TransitionSample]:
-        """Own and imported transitions, a share of them relabelled where the environment has goals. Imported episodes are drawn as if all
-        transitions were in one buffer; imported segments have at most `max_imported_ratio`."""
+        """Own and imported transitions, drawn as if all were in one buffer; a share of them is relabelled where the environment has
+        goals."""
         own, imported, hindsight, random = self._replay, self._imported, self._hindsight, self._random
         num_imported = 0
         if imported is not None and len(imported):
-            share = len(imported) / (len(imported) + len(own))
-            if hindsight is None:
-                num_imported = int(random.binomial(size, share))
-            elif hindsight.segments is not None:
-                num_imported = int(size * min(hindsight.segments.max_imported_ratio, share))
+            num_imported = int(random.binomial(size, len(imported) / (len(imported) + len(own))))
         counts: list[tuple[ReplayBuffer | None, int]] = [(own, size - num_imported), (imported, num_imported)]
         parts = [(buffer, count) for buffer, count in counts if buffer is not None and count]
         if hindsight is None:
             return [buffer.sample(count, random, returns=self._returns) for buffer, count in parts]
-        relabelling = (hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
-        return [buffer.sample(count, random, *relabelling, returns=self._returns) for buffer, count in parts]
+        return [buffer.sample(count, random, hindsight.share, hindsight.strategies, returns=self._returns) for buffer, count in parts]
 
 
 class JointSampler:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from agent_node.goals.settings import GoalSourceSettings, UniformGoalSettings
-from agent_node.intrinsic.settings import CuriositySettings, ReplayRewardSettings, TeacherSettings
+from agent_node.intrinsic.settings import CuriositySettings, ImitationSettings, ReplayRewardSettings, TeacherSettings
 from agent_node.learners.network_settings import EntityPart, entities_of
 from agent_node.learners.settings import DoubleDQNSettings, LearnerSettings
 from agent_node.memory.settings import BufferSettings
@@ -49,6 +49,8 @@ class AgentSettings(Settings):
     """intrinsic reward for what is new to the agent; null: none"""
     replay_reward: Annotated[ReplayRewardSettings, Registered("replay_reward")] | None = None
     """what is added to the rewards of replay batches when they are drawn; null: nothing"""
+    imitation: Annotated[ImitationSettings, Registered("imitation")] | None = None
+    """what makes the policy repeat own earlier actions, beside its learner; null: nothing"""
     shaping: ShapingSettings | None = None
     """how the rewards of environment, teacher and curiosity are composed; null: they are added"""
     entities: Annotated[list[EntityPart], Field(min_length=1, max_length=64)] | None = None

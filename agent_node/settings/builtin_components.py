@@ -18,6 +18,7 @@ CONTRACTS = (
     ("teacher", "Teacher", ""),
     ("curiosity", "IntrinsicReward", ""),
     ("replay_reward", "ReplayReward", ""),
+    ("imitation", "Imitation", ""),
     ("negotiation", "EpisodeNegotiation", "episode_goals"),
     ("negotiation", "Component", ""),
     ("exchange", "Component", ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from agent_node.settings.value_types import Device, Interval, NotNegative, Positive, Widths
 from protocols.runtime.component_registry import register
@@ -139,21 +139,17 @@ class GaussianProcessSettings(WorldModelSettings):
 
 
 class GPSettings(GaussianProcessSettings):
-    """Gaussian process in features that all agents share, so that their statistics add up to the model of all data."""
+    """Gaussian process in features that all agents share (eigenfunctions of a box around the bounds, whose statistics stay valid when
+    length-scales are learnt), so that their statistics add up to the model of all data."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("vector_observations", "additive_statistics", "sampleable", "plan_aware")
     kind: Literal["gp"] = "gp"
-    basis: Literal["hsgp", "fourier", "inducing"] = "hsgp"
-    """hsgp: eigenfunctions of a box around the bounds, whose statistics stay valid when length-scales are learnt; fourier: random Fourier
-    features; inducing: whitened inducing points. The latter two keep the given length-scales, and learn variances only"""
     features: Annotated[int, Field(ge=1, le=4096)] = 256
-    """m, besides those of the linear part; what is exchanged grows with its square. fourier: an even number"""
+    """m, besides those of the linear part; what is exchanged grows with its square"""
     half_width: Annotated[float, Field(ge=1, le=100)] = 1.4
     """of the box of the observation, in units of half the width of its bounds; keep it a length-scale beyond them"""
     action_half_width: Annotated[float, Field(ge=1, le=100)] = 2.6
     """of the box of the action, likewise"""
-    basis_seed: Annotated[int, Field(ge=0)] = 0
-    """fourier, inducing: what frequencies or points are drawn from; the same at all agents"""
     personal: bool = False
     """whether each agent has an effect of its own action that the others don't share (gains of its actuators); the noise variance is then
     not learnt"""
@@ -163,13 +159,6 @@ class GPSettings(GaussianProcessSettings):
     """own transitions after which the statistics are worth sharing and the model is computed anew"""
     half_life: Annotated[int, Field(ge=1)] | None = None
     """own transitions after which an older one counts half, where the dynamics drift; null: nothing is forgotten"""
-
-    @field_validator("features")
-    @classmethod
-    def _pairs(cls, features: int, info: ValidationInfo) -> int:
-        if info.data.get("basis") == "fourier" and features % 2:
-            raise ValueError(f"random Fourier features come in pairs, and {features} is odd; write {features + 1}")
-        return features
 
     @property
     def shrinking_statistics(self) -> str:

@@ -20,6 +20,7 @@ from env_server.environments.episode_schedule import EpisodicCopies
 from env_server.goals.goal_supervisor import GoalSupervisor
 from protocols.conversations.retries import RetryAttempt, RetryTimers
 from protocols.runtime.errors import BadMessage
+from protocols.runtime.waits import PendingWait
 from protocols.spaces.goal_space import NO_GOAL, Goal, GoalSpace
 from protocols.spaces.layout import Layout
 
@@ -189,6 +190,11 @@ class GoalOffers:
         """Numbers of the open episodes of each agent, sorted."""
         return {agent: sorted(offers) for agent, offers in self._open.items()}
 
+    @property
+    def waiting_since(self) -> Mapping[tuple[int, str], float]:
+        """The time since which a copy is idle for the goal of (episode, agent)."""
+        return self._waiting_since
+
     def offer(self, episodes: Iterable[OfferedEpisode], now: float) -> dict[str, dict[str, NDArray[Any]]]:
         """Frames of an `Offer` to each member of new episodes."""
         fresh: dict[str, list[OfferedEpisode]] = {}
@@ -304,6 +310,13 @@ class GoalAssignment:
         for episode, agent in self.offers.overdue(self._environment.waiting(), self._deadline, now):
             self._environment.set_goal(episode, agent, self._environment.goal_space.draw(self._random), False)
             self.substituted += 1
+
+    def waits(self, now: float) -> list[PendingWait]:
+        """For the goals that keep copies idle, by agent; times are those of `enforce_deadline`."""
+        since: dict[str, float] = {}
+        for (_, agent), began in self.offers.waiting_since.items():
+            since[agent] = min(began, since.get(agent, now))
+        return [PendingWait("the goal of the next episode", (agent,), began, began + self._deadline) for agent, began in since.items()]
 
     def forget(self, agent: str) -> None:
         """`agent` has left: it gets no more offers, and its kept answers are dropped."""

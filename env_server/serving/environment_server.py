@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
 from env_server.serving.actions import AppliedActions, LateActions, checked_action, checked_restart
 from env_server.serving.finite_values import FiniteValues
+from env_server.serving.step_watchdog import StepWatchdog
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from protocols.conversations.membership.membership_messages import Refuse
 from protocols.conversations.stepping.stepping import ClosedTick, StepServer
@@ -37,9 +38,11 @@ from protocols.faults.node_faults.scheduled_faults import node_faults
 from protocols.runtime.clock import Clock
 from protocols.runtime.errors import BadMessage, EnvironmentFailure, ExitCode
 from protocols.runtime.node_control import Entrance
+from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
+from protocols.runtime.waits import PendingWait
 from protocols.spaces.layout import encode_layouts
 from protocols.topology import edges, topology_settings
 from protocols.transport import ReceivedMessage
@@ -86,6 +89,7 @@ class EnvironmentServer(ABC):
         self._entrance = entrance
         self._start = start
         self._time = TimeShares()
+        self.control.waits.activity = self._time.current
         self._period = parse_duration(configuration["metrics"]["every"])
         self._next_report = 0.0
         self._incarnations: dict[str, int] = {}
@@ -100,6 +104,7 @@ class EnvironmentServer(ABC):
         self._evaluation_began: float | None = None
         """monotonic time from which the evaluation that is being played counts"""
         self._stopped = False
+        self._watchdog = StepWatchdog(self.settings.step_timeout, self._step_expired)
         faults = node_faults(configuration, start.node)
         # Under the logical clock a resumed process repeats the incarnation before it: the log contains the faults that had begun.
         incarnation = 1 if entrance.logical else start.incarnation
@@ -164,6 +169,7 @@ class EnvironmentServer(ABC):
         while not self._stopped:
             with self._time.spent("wait"):
                 received = self.transport.receive(self._receive_timeout(), max(1, self.stepping.awaited))
+            self.control.waits.turn(self._waits)
             for item in received:
                 self._handle(item)
             now = time.monotonic()
@@ -171,6 +177,26 @@ class EnvironmentServer(ABC):
                 self._step(now)
             self._keep_up(now)
         self._leave()
+
+    def _waits(self) -> list[PendingWait]:
+        """What the server waits for now."""
+        if not self._started:
+            return [PendingWait("the start of the run", (RUN_SERVER,))]
+        stepping, waits = self.stepping, []
+        if awaited := self._agents_to_join():
+            waits.append(PendingWait("the request to join", tuple(sorted(awaited))))
+        if missing := stepping.missing:
+            what = " (evaluation)" if self.control.progress.evaluating else ""
+            waits.append(PendingWait(f"the actions of tick {stepping.tick}{what}", tuple(sorted(missing)), *self._tick_times()))
+        return waits
+
+    def _agents_to_join(self) -> Collection[str]:
+        """Agents without which no tick is played."""
+        return () if self.stepping.present | self.stepping.joining else self.agents
+
+    def _tick_times(self) -> tuple[float | None, float | None]:
+        """When the open tick was opened, and until when it waits for actions."""
+        return None, None
 
     def _begin_part(self) -> None:
         """Start all copies and conversations anew: at the start, after a restart and, under the logical clock, after every checkpoint.
@@ -230,7 +256,13 @@ class EnvironmentServer(ABC):
         elif command == "stop":
             self._stopped = True
 
+    def _step_expired(self, reason: str) -> None:
+        """Called by the watchdog's thread while the main thread is in the environment: report why the process ends."""
+        self.control.leave(ExitCode.ABORTED, reason)
+        self.transport.close()
+
     def _leave(self) -> None:
+        self._watchdog.close()
         self.telemetry.traffic()
         self.environment.close()
         self.control.leave(ExitCode.OK)
@@ -298,7 +330,7 @@ class EnvironmentServer(ABC):
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.late_action)
         if closed.actions or closed.late:
             self._restart(closed)
-            with self._time.spent("step"):
+            with self._time.spent("step"), self._watchdog.watching():
                 before, self._last = self._last, self.environment.step(applied.actions)
                 self._finite_values.check(self._last)
             learning = not (self._finishing or self._exchanging)
@@ -381,8 +413,8 @@ class EnvironmentServer(ABC):
         self.control.progress.episodes = episode_counters.episodes
         while (evaluation := episode_counters.evaluation()) is not None:
             self._evaluated(evaluation)
-            rounded = {name: round(value, 3) for name, value in evaluation.items()}
-            logger.info("evaluation at episode %d: %s", episode_counters.episodes, rounded)
+            values = ", ".join(f"{name} {value:.3g}" for name, value in evaluation.items())
+            logger.info("evaluation at episode %d: %s", episode_counters.episodes, values)
             self._begin_evaluation()
         if not self._finishing and not episode_counters.evaluating and episode_counters.evaluation_due():
             self._ask_evaluation(self.evaluation.episodes)

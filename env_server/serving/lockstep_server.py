@@ -7,7 +7,7 @@ its offers and the observation of T + 1, and dead agents are removed. At a check
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from env_server.serving.server_state import IntervalCheckpoints
 from protocols.conversations.stepping.stepping_messages import Phase
 from protocols.runtime.atomic_files import kept_sizes
 from protocols.runtime.node_control import Entrance
+from protocols.runtime.node_start import RUN_SERVER
+from protocols.runtime.waits import PendingWait
 
 
 class LockstepServer(EnvironmentServer):
@@ -51,6 +53,14 @@ class LockstepServer(EnvironmentServer):
             self._join(agent, self._early.pop(agent))
         joined = self.stepping.present | self.stepping.joining
         return not self.run_schedule.at_rest and self.run_schedule.membership.present <= joined and not self.stepping.awaited
+
+    def _waits(self) -> list[PendingWait]:
+        if self.run_schedule.at_rest and self._published_phase:
+            return [PendingWait("the end of the run", (RUN_SERVER,))]
+        return super()._waits()
+
+    def _agents_to_join(self) -> Collection[str]:
+        return self.run_schedule.membership.present - (self.stepping.present | self.stepping.joining)
 
     def _admit(self, agent: str, incarnation: int) -> None:
         if agent in self.run_schedule.membership.present:

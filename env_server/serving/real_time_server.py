@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from env_server.environments.environment_contracts import CancellableEvaluation
@@ -12,6 +13,8 @@ from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServe
 from env_server.serving.server_state import ServerCounters
 from protocols.runtime.clock import TrainingLimits, WallClock
 from protocols.runtime.node_control import Entrance
+from protocols.runtime.node_start import RUN_SERVER
+from protocols.runtime.waits import PendingWait
 
 logger = logging.getLogger(__name__)
 ASSEMBLY = 10.0
@@ -64,9 +67,29 @@ class RealTimeServer(EnvironmentServer):
     def _assembled(self, now: float) -> bool:
         """The first step waits until all agents that are alive have joined, or for a few seconds."""
         if self.stepping.tick == 0 and now < self._start_by:
-            alive = {name for name, entry in self.control.roster.items() if entry.role == "agent" and entry.state == "alive"}
-            return alive <= self.stepping.joining
+            return self._alive <= self.stepping.joining
         return True
+
+    def _waits(self) -> list[PendingWait]:
+        waits = super()._waits()
+        if self._started and self.goal_assignment is not None:
+            waits += self.goal_assignment.waits(time.monotonic())
+        if self._reached_at is not None and not self._finishing:
+            deadline = self._reached_at + END_OF_TRAINING
+            waits.append(PendingWait("the end of training", (RUN_SERVER,), self._reached_at, deadline))
+        return waits
+
+    def _agents_to_join(self) -> Collection[str]:
+        if self.stepping.tick == 0 and time.monotonic() < self._start_by:
+            return self._alive - self.stepping.joining
+        return super()._agents_to_join()
+
+    def _tick_times(self) -> tuple[float | None, float | None]:
+        return self.stepping.opened, self.stepping.due()
+
+    @property
+    def _alive(self) -> set[str]:
+        return {name for name, entry in self.control.roster.items() if entry.role == "agent" and entry.state == "alive"}
 
     def _receive_timeout(self) -> float:
         until = self.stepping.due() - time.monotonic() if self.stepping.present else LONGEST_WAIT

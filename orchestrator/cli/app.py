@@ -16,6 +16,7 @@ from orchestrator import __version__
 from orchestrator.cli import (  # noqa: F401 - the modules of commands add them to `app`
     check_env,
     configuration_files,
+    dash,
     dataset,
     down,
     experiment,
@@ -29,6 +30,7 @@ from orchestrator.cli import (  # noqa: F401 - the modules of commands add them 
     simulate,
     topology,
     up,
+    why,
 )
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
@@ -37,7 +39,7 @@ _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 _ORDER = (
     "up", "validate", "check-env", "migrate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare",
-    "ps", "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
+    "ps", "attach", "dash", "logs", "why", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
 )  # fmt: skip
 """of commands in the help"""
 
@@ -124,6 +126,8 @@ def hoist(arguments: Sequence[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *waiting]
             break
+        if argument == "--dashboard":
+            argument = "--dashboard=0"  # its value may be left out: a free port
         if argument in _FLAGS or (argument.partition("=")[0] in _VALUES and "=" in argument):
             front.append(argument)
         elif argument in _VALUES:

@@ -18,7 +18,7 @@ from orchestrator.cli.completion import complete_runs
 from orchestrator.results import run_directories as runs
 from orchestrator.results import run_logs as reader
 from orchestrator.results.number_text import clock
-from orchestrator.results.run_files import read_lines
+from orchestrator.results.run_files import read_json, read_lines
 from orchestrator.results.run_logs import Keep, LogEntry
 from protocols.runtime.errors import UsageError
 from protocols.runtime.logs import LogLine
@@ -135,8 +135,9 @@ def _printable(text: str) -> str:
 
 def _logs(directory: Path, nodes: list[str], keep: Keep, count: int | None, follow: bool) -> Iterator[LogEntry]:
     files = reader.sources(directory, nodes)
-    if nodes and not files and not follow:
-        known = ", ".join(reader.sources(directory)) or "none yet"
+    expected = [*reader.sources(directory), *(_to_come(directory) if follow else ())]
+    if nodes and not any(fnmatch.fnmatchcase(name, wanted) for name in expected for wanted in nodes):
+        known = ", ".join(dict.fromkeys(expected)) or "none yet"
         raise UsageError(f"{directory.name} has no log of {' '.join(nodes)}; there are: {known}")
     if not follow:
         yield from reader.merge(files, count, keep)
@@ -147,6 +148,12 @@ def _logs(directory: Path, nodes: list[str], keep: Keep, count: int | None, foll
             yield from follower.poll()
             time.sleep(_POLL)
         yield from follower.drain()
+
+
+def _to_come(directory: Path) -> list[str]:
+    """Nodes of a run, whose logs may be written later."""
+    count = read_json(directory / "config.json").get("agents", {}).get("count", 0)
+    return ["env-0", *(f"agent-{i}" for i in range(count))]
 
 
 def _events(directory: Path, nodes: list[str], keep: Keep, count: int | None, follow: bool) -> Iterator[LogEntry]:

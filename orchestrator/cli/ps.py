@@ -81,7 +81,7 @@ def _table(settings: GlobalOptions, run: str | None, every: bool, console: Conso
         if every or not runs.all_runs(settings.runs_dir):
             return Text(f"there is no run in {settings.runs_dir}/")
         return Text("no run is under way; orchestrate ps -a lists finished ones")
-    keys = ("run", "state", "engine", "nodes", "progress", "started_text", "elapsed_text", "note")
+    keys = ("run", "state", "engine", "nodes", "progress_text", "started_text", "elapsed_text", "note")
     rows = [[line[key].lower() if key == "state" else line[key] for key in keys] for line in lines]
     headings = ("RUN", "STATE", "ENGINE", "NODES", "PROGRESS", "STARTED", "ELAPSED", "")
     return columns(headings, rows, width, ("ENGINE", "STARTED", "NODES", "PROGRESS"))
@@ -108,7 +108,9 @@ def _run_line(run: Run) -> dict[str, Any]:
         "state": snapshot.get("state") or run.state,
         "engine": run.engine,
         "nodes": f"{up}/{all_nodes}",
-        "progress": "  ".join(progress) or "-",
+        "progress_text": "  ".join(progress) or "-",
+        "progress": share if isinstance(share, (int, float)) else None,
+        "episodes": episodes if isinstance(episodes, (int, float)) else None,
         "started": run.record.get("started"),
         "started_text": numbers.day_and_time(run.started),
         "elapsed": run.elapsed,

@@ -33,6 +33,7 @@ EPILOG = examples(
     "orchestrate simulate configs/4agents_ring.yaml 'network.topology={kind: random_regular, degree: 4}' --agents 10000 --dimension 4",
     "orchestrate simulate configs/4agents_ring.yaml 'network.links=[{id: bad, delay: 50ms, loss: 0.3}]' --agents 16",
     "orchestrate simulate configs/4agents_ring.yaml exchange.consensus.mode=mh --rounds 200 --json",
+    "orchestrate simulate configs/4agents_ring.yaml --search 10000 --jobs 2 --save found.yaml",
 )
 
 
@@ -59,12 +60,24 @@ def simulate(
         ),
     ] = None,
     wire: Annotated[bool, typer.Option("--wire", help="Send every message through the codec, byte by byte (slower).")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check what the protocols promise, under the faults of the configuration.")
+    ] = False,
+    search: Annotated[
+        int | None, typer.Option("--search", min=1, metavar="N", help="Check under faults drawn from N seeds, until a promise is broken.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Most seconds of a search.")] = 3600.0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes of a search.")] = 1,
+    save: Annotated[Path | None, typer.Option("--save", metavar="FILE.yaml", help="Write what a search finds as a configuration.")] = None,
     picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE.svg", help="Draw the curve into a file.")] = None,
 ) -> None:
     """Simulate how agents agree: the configured topology, averaging and links, without learning and without processes.
 
     Each agent averages a random vector with its neighbours, by the same state machines as in a run, and in virtual time: delays cost
     nothing. Ends with 1 when they do not agree within the rounds.
+
+    With --check or --search the protocols' promises are checked (docs/explanation/simulation.md); ends with 1 when one is broken. A search
+    begins with --seed (0).
     """
     if not 0.0 < tolerance < 1.0:
         raise UsageError(f"--tolerance: {tolerance:g} is no share between 0 and 1; write for example 1e-6")
@@ -72,6 +85,14 @@ def simulate(
     from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
 
     settings = options(context)
+    if check or search is not None:
+        from orchestrator.cli.promise_views import check_once, search_seeds
+
+        if search is None:
+            check_once(settings, config, overrides or [], seed)
+        else:
+            search_seeds(settings, config, overrides or [], search, seconds, jobs, seed or 0, save)
+        return
     wish = SimulationSettings(agents=agents, rounds=rounds, dimension=dimension, tolerance=tolerance, episodes=episodes, wire=wire)
     try:
         simulation = Simulation(loaded(config, overrides or [], wish, seed).configuration, wish)

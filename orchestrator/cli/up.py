@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +75,10 @@ def up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and draw, and start nothing.")] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="Until every node must be up.")] = "60s",
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
+    dashboard: Annotated[
+        int | None,
+        typer.Option("--dashboard", metavar="[PORT]", min=0, max=65535, help="Serve a page that shows the run; also --dashboard=8000."),
+    ] = None,
 ) -> None:
     """Check CONFIG, make a run directory, start every process, and show progress to the end.
 
@@ -82,6 +87,7 @@ def up(
     settings = options(context)
     patience = seconds(timeout, "--timeout")
     try:
+        listening = _page_socket(dashboard, detach)
         from orchestrator.run_server.resume_request import load_resumed, nothing_to_do, prepare_resume, settle
         from orchestrator.run_server.run_start import check_name, command_line, prepare_run
 
@@ -121,7 +127,25 @@ def up(
         chosen = loaded.configuration
         nodes, hosts = chosen.agents.count + 1, chosen.launch.host_count
         (print_error if detach else print_text)(heading(directory.name, chosen.seed, chosen.launch.engine, nodes, hosts, directory))
-    raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
+    with contextlib.ExitStack() as page:
+        if listening is not None:
+            from orchestrator.page.page_link import LOCAL, PageBesideRun, link
+
+            address = link(listening, LOCAL, directory.name)
+            page.enter_context(PageBesideRun(listening, directory))
+            print_json({"kind": "page", "url": address}) if settings.json else print_text(f"page: {address}")
+        raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
+
+
+def _page_socket(port: int | None, detach: bool) -> socket.socket | None:
+    """The socket of the page, where one is wanted."""
+    if port is None:
+        return None
+    if detach:
+        raise UsageError("--dashboard ends with this command, and -d ends it at once; leave out --dashboard, and use orchestrate dash RUN")
+    from orchestrator.page.page_link import LOCAL, listening_socket
+
+    return listening_socket(LOCAL, port)
 
 
 def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float, detach: bool) -> WatchOutcome:

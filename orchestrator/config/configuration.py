@@ -66,9 +66,9 @@ class NetworkSettings(Settings):
     the bound one"""
     control_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """port of the run server; 0: a free one. All other ports are free ones"""
-    transport: Literal["auto", "tcp", "ipc"] = "auto"
-    """connections between nodes. ipc: Unix-domain sockets, on one machine only (10% less computing time for large vectors); tcp; auto: ipc
-    if the machine has it"""
+    transport: Literal["auto", "tcp", "ipc", "shared"] = "auto"
+    """connections between nodes. shared: Unix-domain sockets, and shared memory for arrays of 64 KiB and more, on one machine only; ipc:
+    Unix-domain sockets alone; tcp; auto: the first of these that the machine has, tcp for several machines"""
 
 
 class SecuritySettings(Settings):

@@ -46,13 +46,6 @@ _RENAMED = {
     "evaluation": {"final": "final_episodes"},
     "exchange.consensus": {"liars": "num_byzantine", "offers": "offer_dtype", "step": "step_size"},
     "exchange.statistics": {"least": "min_transitions", "forget": "withdraw_after", "check": "check_every", "report": "report_every"},
-    "exchange.hindsight.segments": {
-        "rare": "rare_goal_share",
-        "roles": "match_roles",
-        "oldest": "max_policy_age",
-        "least_weight": "min_importance",
-        "most_imported": "max_imported_ratio",
-    },
     "faults.random": {"at_most": "max_concurrent"},
     "launch.ssh": {"patience": "connect_timeout"},
     "supervision": {
@@ -70,10 +63,18 @@ _REPLACED = {
     ("agents.learner", "lstm_layers"): _LSTM,
     ("agents.learner", "memory"): _LSTM,
     ("agents.learner", "updates_per_tick"): "is replaced by `replay_ratio`, updates per environment step: divide by environment.copies",
+    ("agents.world_model", "basis"): "was removed: the basis is always the former hsgp; leave it out",
+    ("agents.world_model", "basis_seed"): "was removed: nothing of the basis is drawn; leave it out",
+    ("exchange.hindsight", "weighting"): "was removed: goals are drawn uniformly from those that a strategy offers; leave it out",
+    ("exchange.hindsight", "partner"): "was removed: the actions of partners are not corrected for; leave it out",
+    ("exchange.hindsight", "segments"): "was removed: agents with goals exchange traces only, without observations; leave it out",
 }
-"""by section and former key: what to write instead, where a value depends on other keys, so that `orchestrate migrate` leaves it"""
+"""by section and former key: what to write instead, where a value depends on other keys or the key was removed, so that `orchestrate
+migrate` leaves it"""
 _CHANGED_VALUES = {"agents.teacher.changed_by": {"anybody": "any_agent"}}
 """by key: value of version 1 -> present value"""
+_REMOVED_VALUES = {("exchange.hindsight.strategies", "near_miss"): "was removed: it offers only failures; leave it out"}
+"""by key (of lists without the place) and former value: what to write instead"""
 ALIASES = {"agents.learner": {"gamma": "discount"}}
 """by section: accepted name -> key"""
 
@@ -92,7 +93,7 @@ def present_key(path: Path, root: type[Settings] | None = None) -> str | None:
 
 
 def replaced_key(path: Path, root: type[Settings] | None = None) -> str | None:
-    """What replaces a former key whose value must be changed too; None for other keys."""
+    """What replaces a former key whose value must be changed too, or that was removed; None for other keys."""
     path = _common(path, root)
     return _REPLACED.get((".".join(map(str, path[:-1])), str(path[-1]))) if path else None
 
@@ -100,6 +101,12 @@ def replaced_key(path: Path, root: type[Settings] | None = None) -> str | None:
 def present_value(path: Path, value: object, root: type[Settings] | None = None) -> str | None:
     """The present name of a value of version 1; None where it was not renamed."""
     return _CHANGED_VALUES.get(".".join(map(str, _common(path, root))), {}).get(str(value))
+
+
+def removed_value(path: Path, value: object, root: type[Settings] | None = None) -> str | None:
+    """What to write instead of a value that was removed; None for other values."""
+    key = ".".join(part for part in _common(path, root) if isinstance(part, str))
+    return _REMOVED_VALUES.get((key, str(value)))
 
 
 def accepted_names(tree: Node, root: type[Settings]) -> tuple[Node, list[Problem]]:

@@ -19,6 +19,7 @@ from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.key_names import VERSION, accepted_names
 from orchestrator.config.parsing.command_line_overrides import OverrideRefused, apply, parse
+from orchestrator.config.parsing.fault_traces import expand_traces
 from orchestrator.config.parsing.file_kinds import taken_for_configuration
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
@@ -111,6 +112,8 @@ def load(
     problems += outdated
     tree, doubled = accepted_names(tree, Configuration)
     problems += doubled
+    tree, mistaken_traces = expand_traces(tree)
+    problems += mistaken_traces
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:

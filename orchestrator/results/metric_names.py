@@ -1,7 +1,7 @@
 """The names of the metrics that nodes write, as docs/reference/metrics.md lists them (a test holds that), and what their steps count.
 
-Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model and curiosity anything goes. So
-a name that is not known here deserves a warning, and no more.
+Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model, curiosity and imitation
+anything goes. So a name that is not known here deserves a warning, and no more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIGURE_GROUPS = ("eval.own", "eval.aligned")
 _PER_AGENT = ("success", *(f"{group}.success" for group in _FIGURE_GROUPS))
 """each of these also as NAME.AGENT"""
 _GOAL = re.compile(r"(eval\.(own|aligned)\.success|eval\.own\.agreed)\.goal\.\d+(-\d+)*")
-OPEN = ("learner.", "world_model.", "curiosity.", "segments.", "experience.", "info.", "eval.own.info.")
+OPEN = ("learner.", "world_model.", "curiosity.", "imitation.", "experience.", "info.", "eval.own.info.")
 """first letters of what a part reports of itself, and of counters of whatever happened"""
 
 ENVIRONMENT = (
@@ -42,7 +42,8 @@ AGENTS = (
     "intrinsic",
     "teacher.threshold", "teacher.reached", "teacher.hard", "teacher.duration", "teacher.duration.reached", "teacher.reward",
     "teacher.reward.raw", "teacher.extrinsic", "teacher.entropy", "teacher.loss.policy", "teacher.loss.value",
-    "curiosity.reward", "curiosity.novelty", "curiosity.first", "curiosity.loss",
+    "curiosity.reward", "curiosity.novelty", "curiosity.first", "curiosity.states", "curiosity.loss",
+    "imitation.loss", "imitation.updates", "ranked.score", "ranked.return", "ranked.pairs", "ranked.episodes", "ranked.states",
     "mi.low", "mi.low.std", "mi.up", "mi.up.std", "mi.bonus", "mi.bonus.std", "mi.admitted", "mi.rejected",
     "mi.superior.least", "mi.superior.greatest", "mi.inferior.least", "mi.inferior.greatest",
     "world_model.error", "world_model.imagined", "world_model.model_loss", "world_model.transitions", "world_model.evidence",
@@ -53,8 +54,6 @@ AGENTS = (
     "statistics.mass", "statistics.epoch", "plans.sent", "plans.received",
     "goal_swap.called", "goal_swap.bids", "goal_swap.awarded", "goal_swap.exchanged", "goal_swap.reports", "goal_swap.active",
     "hindsight.complete", "hindsight.incomplete", "buffer.imported",
-    "segments.sent", "segments.imported", "segments.layout_differs", "segments.not_of_its_trace", "segments.not_member",
-    "segments.outgrown", "segments.other_role", "segments.unlikely", "segments.duplicate", "segments.without_trace",
     "experience.sent", "experience.imported", "experience.duplicate", "experience.not_neighbour", "experience.layout_differs",
     "experience.dropped",
     "consensus.round", "statistics.round", "consensus.rounds", "consensus.missing", "consensus.mass", "round.duration", "round.quorum",

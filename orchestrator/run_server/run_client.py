@@ -16,7 +16,14 @@ from typing import Any
 
 from orchestrator.results.run_directories import lock_held
 from orchestrator.results.run_files import CLIENT_KEYS, KEYS, read_json
-from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest, Status, StatusRequest, StopRequest
+from protocols.conversations.client_requests.client_messages import (
+    FaultRequest,
+    RestartRequest,
+    Status,
+    StatusRequest,
+    StopRequest,
+    WhyRequest,
+)
 from protocols.conversations.membership.membership_messages import Hello, Refuse, Welcome
 from protocols.runtime.errors import AuthenticationError, ResourceError, UsageError, error_of
 from protocols.runtime.key_pairs import read_pair
@@ -55,7 +62,7 @@ class RunClient:
         server_key = str(control.get("key", ""))
         keys = read_pair(directory / KEYS / CLIENT_KEYS) if server_key else None
         identity = Identity(str(control.get("run") or directory.name), name, role="client")
-        self._transport = Transport(identity, TransportOptions(keys=keys))
+        self._transport = Transport(identity, TransportOptions(keys=keys, token=self._token))
         try:
             self._transport.connect("ctl", SERVER, endpoint, server_key)
             self._hello(timeout)
@@ -106,6 +113,10 @@ class RunClient:
     def heal(self, fault: str = "*", timeout: float = 5.0) -> dict[str, Any]:
         """Ask that one fault ends, or all of them. The answer: the ids of those that do."""
         return self._answer(FaultRequest(heal=fault), timeout)
+
+    def waits(self, timeout: float = 5.0) -> dict[str, Any]:
+        """Ask what each process of the run waits for (`orchestrator.run_server.waits.wait_facts`)."""
+        return self._answer(WhyRequest(), timeout)
 
     def _answer(self, request: Message, timeout: float) -> dict[str, Any]:
         answer = self._snapshot(request, timeout).get("answer")

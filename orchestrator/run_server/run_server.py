@@ -42,13 +42,14 @@ from orchestrator.run_server.lead.status_snapshot import RunView
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
 from orchestrator.run_server.metrics.sinks.live_sinks import live_sinks
 from orchestrator.run_server.run_start import START_TIMEOUT
+from orchestrator.run_server.system_errors import resource_error
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts
 from protocols.faults.node_faults.scheduled_faults import run_schedule
 from protocols.runtime import logs
 from protocols.runtime.clock import TrainingLimits
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.runtime.key_pairs import KeyPair, remove_keys, write_pair
-from protocols.runtime.node_start import RUN_SERVER, Carrier, ipc_works
+from protocols.runtime.node_start import RUN_SERVER, Carrier, ipc_works, shared_memory_works
 from protocols.runtime.seeds import Stream, generator
 from protocols.topology import build
 from protocols.transport import Identity, Transport, TransportOptions
@@ -71,11 +72,17 @@ def serve(
     # Held until this process is gone, not a moment less: who finds it free may rely on nothing of the run being left.
     _held.append(RunLock(files.directory))
     outcome = _Server(files, start_timeout, roles, preload).run()
-    files.control.unlink(missing_ok=True)
-    remove_keys(files.keys)
     end = {"state": outcome.state, "exit_code": int(outcome.exit_code), "reason": outcome.reason, "ended": utc_now()}
-    if not restore_outcome(files.directory, end):
-        files.update(**end)
+    try:
+        files.control.unlink(missing_ok=True)
+        remove_keys(files.keys)
+        if not restore_outcome(files.directory, end):
+            files.update(**end)
+    except OSError as error:
+        known = resource_error(error, files.directory)
+        if known is None:
+            raise
+        logger.error("run.json does not have the end of the run (%s): %s", outcome.state, known)
     logger.info("%s, exit %d: %s", outcome.state, outcome.exit_code, outcome.reason)
     return int(outcome.exit_code)
 
@@ -109,6 +116,13 @@ class _Server:
             logger.error("%s", error)
             outcome = RunOutcome("FAILED", error.exit_code, str(error))
         except Exception as error:
+            known = resource_error(error, self._files.directory)
+            if known is not None:
+                logger.error("%s", known)
+                if self._transport is not None:  # its descriptors may be those that are missing
+                    self._transport.close(linger=0.1)
+                    self._transport = None
+                return RunOutcome("FAILED", ExitCode.RESOURCES, str(known))
             logger.exception("the run server failed")
             outcome = RunOutcome("FAILED", ExitCode.CRASH, f"the run server failed: {type(error).__name__}: {error}")
         finally:
@@ -153,17 +167,16 @@ class _Server:
             raise ResourceError("; ".join(problems))
         keys = KeyPair.make() if configuration.encrypted else None
         identity = Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run")
-        self._transport = transport = Transport(identity, TransportOptions(keys=keys))
+        token = secrets.token_hex(32) if keys is None else ""
+        self._transport = transport = Transport(identity, TransportOptions(keys=keys, token=token))
         network = configuration.network
         bound = engine.address(configuration) if network.bind == "auto" else network.bind
         control, telemetry = _bind(transport, configuration, bound)
         if keys is not None:
-            token = ""
             self._let_command_lines_in(transport)
         else:
-            token = secrets.token_hex(32)
             transport.guard.token = token
-            logger.info("connections are not encrypted, and reach this machine only; the run's token keeps runs apart, and is no security")
+            logger.info("connections are not encrypted, and reach this machine only; every one needs the run's token")
         if run_schedule(configuration.model_dump(mode="json")).damages:
             transport.guard.damage_expected = True
         view = _make_view(files, configuration, self._started)
@@ -280,11 +293,13 @@ def _bind(transport: Transport, configuration: Configuration, bound: str) -> tup
 
 
 def _carrier(configuration: Configuration) -> Carrier:
-    """What connects nodes with each other: "auto" takes Unix-domain sockets where all nodes are on this machine."""
+    """What connects nodes with each other: "auto" takes shared memory or Unix-domain sockets where all nodes are on this machine."""
     wanted = configuration.network.transport
-    if wanted == "auto":
-        return "ipc" if configuration.launch.one_machine and ipc_works() else "tcp"
-    return wanted
+    if wanted != "auto":
+        return wanted
+    if not (configuration.launch.one_machine and ipc_works()):
+        return "tcp"
+    return "shared" if shared_memory_works() else "ipc"
 
 
 def _make_view(files: RunFiles, configuration: Configuration, started: float) -> RunView:

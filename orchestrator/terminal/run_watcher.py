@@ -12,6 +12,7 @@ from typing import Literal
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import read_lines
 from orchestrator.run_server.run_client import RunClient, Snapshot, Unreachable
+from orchestrator.run_server.system_errors import why_gone
 from orchestrator.terminal import snapshot_metrics as shown
 from orchestrator.terminal.interrupts import Interrupts
 from orchestrator.terminal.run_view import ProgressView, WatchOutcome
@@ -116,13 +117,18 @@ class Watcher:
 
     def _lost(self, run: runs.Run) -> runs.Run:
         """The run server was killed. Who led the run ends what is left of it; an onlooker prints how to."""
-        reason = f"its run server is gone; its log is {run.directory / 'server.log'}"
+        known = why_gone(run.directory)
+        reason = f"its run server is gone; {known or 'its log is ' + str(run.directory / 'server.log')}"
         if self.mode == "look":
             cure = f"{reason}; end what is left: orchestrate down {run.name}"
             return dataclasses.replace(run, record={**run.record, "exit_code": int(ExitCode.CRASH), "reason": cure})
         killed, unreachable = self._clean_up()
         self._update(self.view.notice, "; ".join([f"{reason}; ended the {len(killed)} processes it left", *unreachable]))
-        return runs.close_lost(run, int(ExitCode.INTERRUPTED if self.interrupts.count else ExitCode.CRASH), reason)
+        code = ExitCode.INTERRUPTED if self.interrupts.count else ExitCode.CRASH if known is None else ExitCode.RESOURCES
+        try:
+            return runs.close_lost(run, int(code), reason)
+        except OSError:  # the directory is gone, or full
+            return dataclasses.replace(run, record={**run.record, "exit_code": int(code), "reason": reason})
 
     def _last_look(self, run: runs.Run) -> None:
         """Show the events that came after the last snapshot: they are in the run's own file."""

@@ -19,6 +19,7 @@ from protocols.averaging.averaging_messages import Average, Compressed, Replica,
 from protocols.averaging.round_deadline import LEAST, RoundDeadline
 from protocols.averaging.vector_arithmetic import finite
 from protocols.conversations.conversation import Array, EdgeConversation
+from protocols.runtime.waits import PendingWait
 from protocols.wire.messages import Message
 
 
@@ -183,6 +184,12 @@ class RoundAverager(Averager):
     def wake(self) -> float:
         """Time in seconds at which the open round closes; infinite where no round is open."""
         return self._round_deadline.closes if self.open else inf
+
+    def waits(self) -> list[PendingWait]:
+        """For the vectors of the open round."""
+        if not self.open:
+            return []
+        return [PendingWait(f"the vectors of averaging round {self.round}", *self._round_deadline.awaited)]
 
     def _close_if_complete(self, now: float) -> None:
         if self.open and now >= self._round_deadline.closes:

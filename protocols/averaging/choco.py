@@ -227,6 +227,7 @@ class ChocoAveraging(SynchronousAveraging):
     def _changed(self, src: str, message: Compressed, frames: Mapping[str, Array]) -> None:
         copy = self._copies[src]
         total = self._compressor.added(copy.vector, frames)  # refuses wrong frames before anything has changed
+        self._refuse_far_number(src, message.round, total, self._now)
         if message.inc < copy.incarnation:
             self.counters["old"] += 1
         elif message.change == copy.change + 1:
@@ -292,6 +293,7 @@ class ChocoAveraging(SynchronousAveraging):
                 raise BadMessage("E_FRAME", f"the replica of {src} is not {self._size} numbers of its digest")
             if not np.isfinite(vector).all():
                 raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
+            self._refuse_far_number(src, message.round, vector, self._now)
         if copy.asked is None or message.request > copy.request:
             self.counters["duplicate"] += 1
             return

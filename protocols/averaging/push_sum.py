@@ -20,17 +20,19 @@ takes its model from the first share, or its own again where no neighbour has ma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import compress
+from collections.abc import Mapping
+from math import inf
 
 import numpy as np
 
 from protocols.averaging.averager import LIGHT, Neighbourhood, RoundAverager, RoundClosed, part
 from protocols.averaging.averaging_messages import Leave, Share
+from protocols.averaging.isolation_policy import IsolationPolicy
 from protocols.averaging.push_sum_edges import FOUND, JUMP, OFFERS, InFlightUpdate, PushSumEdge, give, shares
-from protocols.averaging.vector_arithmetic import Accumulator, Vector
+from protocols.averaging.vector_arithmetic import LEAST_REACH, Accumulator, Vector, magnitude, reach
 from protocols.conversations.conversation import Array
 from protocols.runtime.errors import BadMessage, InvariantError
+from protocols.wire.codec import LARGEST
 from protocols.wire.messages import Message
 
 FARTHEST = 10_000_000
@@ -47,47 +49,6 @@ LARGEST_SUM = 1e6
 """|S| / |y| at which the sum begins anew, since 10 digits of each share are lost in it"""
 COARSE_SUM = 50
 """offers in one sum of float32 numbers"""
-ISOLATION_LIMIT = 10
-"""number of times that all living neighbours have sent without mass, after which an agent without mass begins with its own model"""
-
-
-class IsolationPolicy:
-    """When an agent without mass begins with its own model: if no neighbour has mass to give, all have lost theirs at once.
-
-    The agent decides by the messages of its neighbours. A neighbour with slower rounds has not sent one yet, and may have mass.
-    """
-
-    def __init__(self) -> None:
-        self._times = 0
-        """number of times that all have sent"""
-        self._sources: set[str] = set()
-        """senders of any of the rounds so far"""
-        self._sent: set[str] = set()
-        """those that have sent since the last time that all had"""
-
-    def received(self, name: str) -> None:
-        """A message of a neighbour arrived in a round, and the agent still has no mass."""
-        self._sent.add(name)
-
-    def closed(self, senders: Collection[str], living: Collection[str]) -> bool:
-        """A round with these `senders` has brought no mass. Whether the agent has waited long enough."""
-        self._sources.update(senders)
-        expected = self._sources & set(living)
-        if not expected or not expected <= self._sent:
-            return False
-        self._sent.clear()
-        self._times += 1
-        return self._times >= ISOLATION_LIMIT
-
-    def state(self, known: Sequence[str]) -> dict[str, Array]:
-        """Everything, about these neighbours."""
-        masks = [[name in names for name in known] for names in (self._sources, self._sent)]
-        return {"times": np.array(self._times), "masks": np.array(masks)}
-
-    def load_state(self, state: dict[str, Array], known: Sequence[str]) -> None:
-        """Restore; `KeyError` or `ValueError` for what does not fit."""
-        self._times = int(state["times"])
-        self._sources, self._sent = (set(compress(known, names)) for names in state["masks"])
 
 
 class PushSum(RoundAverager):
@@ -127,6 +88,8 @@ class PushSum(RoundAverager):
         self._in_flight_update = InFlightUpdate()
         self._isolation_policy = IsolationPolicy()
         self._leaving = False
+        self._reach = inf if rejoin else LEAST_REACH
+        """largest number that a mass of 1 may bring; an agent that came back has no numbers of its own to compare with"""
         self._vectors = Accumulator(size)
 
     # --- what is asked ------------------------------------------------------------------------------------------------------------
@@ -173,6 +136,7 @@ class PushSum(RoundAverager):
         closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
         self._admit(number, vector)
         self.close(now)
+        self._reach = reach(vector) if self.ready else inf
         away = self.away
         for event in self._events:  # moves that the agent has not taken yet, and cannot have made
             vector = vector + event.delta
@@ -290,6 +254,7 @@ class PushSum(RoundAverager):
         except (KeyError, IndexError) as error:
             raise ValueError(f"the averaging's state lacks {error}") from None
         self._vectors.y[...], self._vectors.z[...] = state["y"], state["z"]
+        self._reach = reach(self._vectors.z) if self.ready else inf
         # Edges with the same past share one sum, as they did: it is computed, and rounded, once for all of them.
         sums: dict[bytes, Array] = {}
         for edge in edges.values():
@@ -332,7 +297,7 @@ class PushSum(RoundAverager):
         # Without a vector it only acknowledges, though its newest offer may not have arrived: over an edge that the graph does not use.
         if arrays and message.number > incoming.offer_number:
             offer = arrays.get("offer")
-            incoming.check(src, message, offer, self._size)
+            incoming.check(src, message, offer, self._size, self._reach)
             if offer is not None:
                 incoming.keep(message, offer)
         elif arrays:
@@ -372,7 +337,7 @@ class PushSum(RoundAverager):
         return len(outgoing.pending) < self._window
 
     def _too_large(self, total: Array | None) -> bool:
-        return total is not None and float(np.abs(total).max(initial=0.0)) > LARGEST_SUM * float(np.abs(self._vectors.y).max(initial=0.0))
+        return total is not None and magnitude(total) > min(LARGEST / 10, LARGEST_SUM * magnitude(self._vectors.y))
 
     def _close(self, now: float) -> None:
         """Add all that was received; an event reports the move of the model."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from protocols.averaging.averaging_messages import Share
-from protocols.averaging.vector_arithmetic import Accumulator, EdgeTransfer, Vector, finite
+from protocols.averaging.vector_arithmetic import Accumulator, EdgeTransfer, Vector, finite, magnitude
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
 
@@ -30,8 +30,8 @@ SILENT = 4
 """rounds without a word of a neighbour after which the edge is silent: offers are not repeated over it"""
 FOUND = -1
 """`PushSumEdge.silent` of a neighbour that was silent, and has sent again since the last round began"""
-HEAVIEST = 1e9
-"""mass that no single offer brings"""
+HEAVIEST = 1e4
+"""mass that no single offer brings: all agents together have as much as there are agents"""
 OFFERS: dict[str, np.dtype[Any]] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
 """dtypes that offers travel in, by their names in the settings"""
 AGAIN = 4
@@ -165,8 +165,8 @@ class IncomingMass:
         self.offer_number = self.offer_base = 0
         self.offer_weight = 0.0
 
-    def check(self, src: str, share: Share, offer: Array | None, size: int) -> None:
-        """Raise `BadMessage` unless a newer offer fits what is known of the edge."""
+    def check(self, src: str, share: Share, offer: Array | None, size: int, reach: float) -> None:
+        """Raise `BadMessage` unless a newer offer fits what is known of the edge, and brings no number above `reach` for a mass of 1."""
         if offer is None or offer.shape != (size,) or (offer.dtype is not _DOUBLE and offer.dtype not in _DTYPES):
             raise BadMessage("E_FRAME", f"{src} offers no vector of {size} floats")
         number, base = self.number, share.base
@@ -182,6 +182,9 @@ class IncomingMass:
             raise BadMessage("E_FRAME", f"{src} offers the mass {share.weight - least:g}")
         if not finite(offer):
             raise BadMessage("E_NONFINITE", f"{src} offers a number that is not finite, or too large")
+        brought = magnitude(offer if self.total is None or base != self.base else offer - self.total)
+        if brought > reach * max(1.0, share.weight - least):
+            raise BadMessage("E_RANGE", f"{src} offers the number {brought:.3g}, above {reach:.3g}")
 
     def keep(self, share: Share, offer: Array) -> None:
         """An offer that is newer than all others."""

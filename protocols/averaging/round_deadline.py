@@ -144,6 +144,11 @@ class RoundDeadline:
         self._early.discard(peer)
 
     @property
+    def awaited(self) -> tuple[tuple[str, ...], float, float]:
+        """Who is missing from the open round, when that began, and when it closes."""
+        return tuple(sorted(self._missing)), self._begun, max(self._begun, self.closes)
+
+    @property
     def closes(self) -> float:
         """When the open round closes if no other vector arrives; -inf: at once."""
         if not self._missing:

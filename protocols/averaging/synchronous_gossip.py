@@ -4,11 +4,15 @@ With symmetric, doubly stochastic W (Metropolis-Hastings, `protocols.topology`) 
 the disagreement falls at least by rho = |W - J/n| every round (Xiao and Boyd 2004); in a graph that changes, by that of the rounds'
 product. A neighbour that is dead or late contributes nothing to the round: the configured weight stays, its share remains with x_i. Nothing
 is repeated, so a lost vector makes its receiver miss a neighbour. Then the mean is not kept, which is this mode's known limit.
+
+A vector with numbers far beyond the own ones (`protocols.averaging.vector_arithmetic.reach`) is refused. The mean is protected from nothing
+else: a Byzantine neighbour may move it within that bound in every round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 from protocols.averaging.averager import Neighbourhood, RoundAverager, RoundClosed, part
 from protocols.averaging.averaging_messages import Average
 from protocols.averaging.round_deadline import REMEMBERED
-from protocols.averaging.vector_arithmetic import finite, weighted_differences
+from protocols.averaging.vector_arithmetic import finite, magnitude, reach, weighted_differences
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
 from protocols.wire.messages import Message
@@ -56,6 +60,8 @@ class SynchronousAveraging(RoundAverager):
         self._weights: Mapping[str, float] = {}
         self._own: Vector | None = None
         self._checked: Mapping[str, float] | None = None
+        self._reach = inf
+        """largest number that is accepted; not known before the first round, which looks again"""
 
     @property
     def newest_round(self) -> int:
@@ -89,6 +95,7 @@ class SynchronousAveraging(RoundAverager):
                     self.counters["old"] += 1
         receivers = self._alive(self._neighbourhood.receivers(number))
         expected = self._alive(self._neighbourhood.senders(number))
+        self._reach = reach(own)
         self._own = self._publish(own, receivers)
         self._round_deadline.begin(expected, [name for name in expected if number in self._kept[name]], now)
         self._excuse_the_lost(now)
@@ -140,6 +147,7 @@ class SynchronousAveraging(RoundAverager):
             raise BadMessage("E_FRAME", f"{src} averages another layout")
         if not self._finite(vector):
             raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
+        self._refuse_far_number(src, message.round, vector, now)
         self._refuse_far_ahead(src, message.round)
         self._take(src, message.round, vector, now)
 
@@ -162,6 +170,14 @@ class SynchronousAveraging(RoundAverager):
         """What the round makes of the vector that it showed and of those that came; `weights` are those of all neighbours, come or not."""
         delta = weighted_differences(own, list(vectors.values()), [weights[neighbour] for neighbour in vectors])
         return Combination(delta, tuple(vectors))
+
+    def _refuse_far_number(self, src: str, number: int, vector: Vector, now: float) -> None:
+        largest = magnitude(vector)
+        if largest > self._reach:
+            if number == self._round and self.open:  # no round waits for a vector that has come and does not count
+                self._round_deadline.excuse(src)
+                self._close_if_complete(now)
+            raise BadMessage("E_RANGE", f"{src} averages the number {largest:.3g}, above {self._reach:.3g}")
 
     def _refuse_far_ahead(self, src: str, number: int) -> None:
         if number > max(self._round, 0) + FARTHEST:
@@ -211,8 +227,10 @@ class SynchronousAveraging(RoundAverager):
         number, kept = self._round, self._kept
         for neighbour in self._weights:
             vector = kept[neighbour].pop(number, None)
-            if vector is not None:
+            if vector is not None and magnitude(vector) <= self._reach:
                 vectors[neighbour] = vector
+            elif vector is not None:
+                self.counters["bad.E_RANGE"] += 1
         combination = self._combine(self._own, vectors, self._weights)
         used = combination.used
         missing = () if len(used) == len(self._weights) else tuple(neighbour for neighbour in self._weights if neighbour not in used)

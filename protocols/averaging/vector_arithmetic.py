@@ -1,5 +1,7 @@
-"""The vector work of a round, done piece by piece where vectors are long, so that all intermediate results stay in the processor's
-second-level cache: for 250,000 numbers a third (push-sum) to two thirds (gossip) of the time of whole-vector operations."""
+"""The vector work of a round: by compiled kernels where they are (`protocols.kernels`), else by numpy with the same results.
+
+numpy works piece by piece where vectors are long, so that all intermediate results stay in the processor's second-level cache: for 250,000
+numbers a third (push-sum) to two thirds (gossip) of the time of whole-vector operations."""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols import kernels
 from protocols.conversations.conversation import Array
+from protocols.kernels import address, addresses, kind_of, reals
 
 Vector = NDArray[np.float64]
 BLOCK = 16384
@@ -33,11 +37,31 @@ def finite(vector: Array) -> bool:
     return isfinite(vector.dot(vector) if size <= SMALL else np.add.reduce(vector))
 
 
+FARTHEST_RATIO = 1e3
+"""largest number that is averaged, in units of the largest own one"""
+LEAST_REACH = 1e6
+"""numbers up to this are averaged whatever the own ones are: sums over data are large at an agent that has seen much"""
+
+
+def magnitude(vector: Array) -> float:
+    """The largest |x_k|; 0 for an empty vector."""
+    return float(max(vector.max(), -vector.min())) if vector.size else 0.0
+
+
+def reach(own: Array) -> float:
+    """Largest magnitude of a number that is averaged with `own`: max(10^6, 1000 max |x_k|)."""
+    return max(LEAST_REACH, FARTHEST_RATIO * magnitude(own))
+
+
 def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[float]) -> Vector:
     """sum_j w_j (x_j - x_i), `[d]` float64, of x_i = `own`, x_j = `others`, in their order."""
     if not others:
         return np.zeros(own.size)
     delta: Vector = np.empty(own.size)
+    if kernels.library is not None and (kind := kind_of(own, *others)):
+        work = getattr(kernels.library, f"weighted_differences_{kind}")
+        work(address(own), addresses(others), reals(weights), len(others), address(delta), own.size)
+        return delta
     length = min(own.size, BLOCK) if own.size > 2 * BLOCK else own.size
     precise, difference = np.empty((2, length))
     for start in range(0, own.size, length):
@@ -70,6 +94,13 @@ class Accumulator:
 
     def give(self, x: Array, w: float, part: float, gifts: list[EdgeTransfer]) -> None:
         """y += w (x - z), z = x; then for each gift S += part y, and y -= the change of S as many times as it is given."""
+        before, after, times = [old for old, _, _ in gifts], [new for _, new, _ in gifts], [copies for _, _, copies in gifts]
+        sums = kind_of(*before, *after) if gifts else "f8"
+        if kernels.library is not None and sums and (kind := kind_of(x)):
+            work = getattr(kernels.library, f"give_{kind}_{sums}")
+            numbers = address(x), address(self.y), address(self.z), w, part
+            work(*numbers, len(gifts), addresses(before), addresses(after), reals(times), self._size)
+            return
         factors = self._factors
         factors[0][()], factors[1][()] = w, part
         if not self._spans:
@@ -83,6 +114,12 @@ class Accumulator:
     def take(self, taken: list[ReceivedTransfer], scale: float) -> Vector:
         """y += S - R of each; then z = scale y. Returns the change of z."""
         delta: Vector = np.empty(self._size)
+        totals, before = [total for total, _ in taken], [old for _, old in taken]
+        sums = kind_of(*totals, *before) if taken else "f8"
+        if kernels.library is not None and sums:
+            work = getattr(kernels.library, f"take_{sums}")
+            work(address(self.y), address(self.z), scale, len(taken), addresses(totals), addresses(before), address(delta), self._size)
+            return delta
         factor = self._factors[0]
         factor[()] = scale
         if not self._spans:

@@ -27,6 +27,7 @@ import numpy as np
 
 from protocols.conversations.conversation import Array, EdgeConversation, Send, columns, pack_rows, require
 from protocols.runtime.errors import BadMessage
+from protocols.runtime.waits import PendingWait
 from protocols.wire.message_registry import register_conversation, route
 from protocols.wire.messages import Message
 
@@ -299,6 +300,17 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
         """Earliest deadline in seconds; infinite when nothing is pending."""
         calls, awards = self._calls.values(), self._awards.values()
         return min((*(call.deadline for call in calls), *(award.deadline for award in awards)), default=inf)
+
+    def waits(self) -> list[PendingWait]:
+        """For bids, and for the answers to awards."""
+        calls = [
+            PendingWait("bids for goals", tuple(sorted(call.missing)), call.deadline - self._deadline, call.deadline)
+            for call in self._calls.values()
+        ]
+        return calls + [
+            PendingWait("the answer to an award", (award.bid.src,), award.deadline - self._deadline, award.deadline)
+            for award in self._awards.values()
+        ]
 
     def tick(self, now: float) -> None:
         """Close calls whose deadline has passed, with the bids that have come; awards without an answer are refused."""

@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from protocols.conversations.retries import RetryAttempt, RetryTimers
 from protocols.runtime.errors import BadMessage
+from protocols.runtime.waits import PendingWait
 from protocols.wire.messages import Message
 
 Array = NDArray[Any]
@@ -54,12 +55,14 @@ class Conversation(ABC, Generic[EventType]):
         self._events: list[EventType] = []
         self._sends: list[Send] = []
 
-    def receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
-        """Process a message from `src`. A message that breaks a rule is dropped and counted under `bad.E_...`; nothing is raised."""
+    def receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> BadMessage | None:
+        """Process a message from `src`. A message that breaks a rule is dropped and counted under `bad.E_...`; the error is returned."""
         try:
             self._receive(src, message, arrays, now)
         except BadMessage as error:
             self.counters[f"bad.{error.code}"] += 1
+            return error
+        return None
 
     @abstractmethod
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
@@ -80,6 +83,10 @@ class Conversation(ABC, Generic[EventType]):
     def wake(self) -> float:
         """Earliest time, in seconds of the same clock, at which `tick` has something to do; infinite when nothing is pending."""
         return inf
+
+    def waits(self) -> list[PendingWait]:
+        """What is waited for now, of which peers and until when, in seconds of the same clock. By default nothing."""
+        return []
 
     def outgoing(self) -> list[Send]:
         """Remove and return all messages that are to be sent now, in order."""
@@ -221,6 +228,19 @@ class EpisodeConversation(Conversation[EventType], Generic[EventType, Payload]):
     def wake(self) -> float:
         """Time in seconds of the next retry or deadline, or earlier; infinite when nothing is pending."""
         return self._wake
+
+    def waits(self) -> list[PendingWait]:
+        """For each peer the longest wait for its acknowledgements."""
+        return self._waits_by_peer(
+            (f"acknowledgements ({self.name})", peer, sent.deadline) for sent in self._active.values() for peer in sent.unacknowledged
+        )
+
+    def _waits_by_peer(self, found: Iterable[tuple[str, str, float]]) -> list[PendingWait]:
+        """The earliest deadline of each operation and peer, as waits that began one deadline before."""
+        earliest: dict[tuple[str, str], float] = {}
+        for operation, peer, deadline in found:
+            earliest[operation, peer] = min(deadline, earliest.get((operation, peer), inf))
+        return [PendingWait(operation, (peer,), deadline - self._deadline, deadline) for (operation, peer), deadline in earliest.items()]
 
     def peer_dead(self, peer: str, now: float) -> None:
         """Send nothing to `peer`, and drop what it sent early."""

@@ -2,7 +2,7 @@
 
 `EpisodeExchange` sends the own payload to the other members until they acknowledge, collects theirs, and reports `EpisodeExchanged` once
 for each episode, at the latest after a deadline. Subclasses define the payload and its format (`TraceExchange`,
-`protocols.conversations.correction_exchange.CorrectionExchange`).
+`protocols.conversations.joint_experience.JointExperience`).
 
 An acknowledgement means that the payload was taken, or is of no use any more. One that comes before the own episode has ended is kept,
 but acknowledged only when `finished` is called: nothing is acknowledged and then lost from the bounded store.
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from protocols.conversations.conversation import Array, EpisodeConversation, SentPayload, columns, episodes, frame, pack_rows, require
 from protocols.runtime.errors import BadMessage
+from protocols.runtime.waits import PendingWait
 from protocols.wire.message_registry import register_conversation, route
 from protocols.wire.messages import Message
 
@@ -41,22 +42,9 @@ class TraceAck(Message):
     """Receiver -> sender: `episode[n] i8`."""
 
 
-class Correction(Message):
-    """Member -> other members, when all traces of an episode are there: the ratio of the probability of each of its actions under the
-    goal with which all members relabel the episode to that under the goal it pursued. EO by (episode, src).
-
-    Frames: `episode[n] i8`, `goal[n] i4` (that all relabel it with), `steps[n] i4` (its own), `ratio[m] f2` (of all their steps, episode
-    after episode; 0 ... 2).
-    """
-
-
-class CorrectionAck(Message):
-    """Receiver -> sender: `episode[n] i8`."""
-
-
 register_conversation(
     "hindsight",
-    route("peer", "agent", "agent", Trace, TraceAck, Correction, CorrectionAck),
+    route("peer", "agent", "agent", Trace, TraceAck),
     corruption="protocols.faults.node_faults.byzantine_messages:GoalCorruption",
 )
 
@@ -129,6 +117,15 @@ class EpisodeExchange(EpisodeConversation[EpisodeExchanged[Payload], Payload]):
             self._stop(oldest, exchange)
             self._active.pop(oldest, None)
             self.counters["forgotten"] += 1
+
+    def waits(self) -> list[PendingWait]:
+        """For the payloads of the other members, then for acknowledgements."""
+        awaited = (
+            (f"the {self.name} of an episode", peer, self._exchanges[episode].deadline)
+            for episode in self._active
+            for peer in self._exchanges[episode].awaited
+        )
+        return self._waits_by_peer(awaited) + super().waits()
 
     def peer_dead(self, peer: str, now: float) -> None:
         """Running episodes do not wait for `peer` any more; they become incomplete when all others' are there."""

@@ -24,6 +24,7 @@ import numpy as np
 
 from protocols.conversations.conversation import Array, EpisodeConversation, SentPayload, column, episodes
 from protocols.runtime.errors import BadMessage
+from protocols.runtime.waits import PendingWait
 from protocols.wire.message_registry import register_conversation, route
 from protocols.wire.messages import Count, Message
 
@@ -134,6 +135,11 @@ class Negotiation(EpisodeConversation[ProposalReceived | NegotiationSettled, int
             if not followed.settled and followed.leader == peer:
                 self._settle_followed(episode, followed, None)
         super().peer_dead(peer, now)
+
+    def waits(self) -> list[PendingWait]:
+        """As leader for acknowledgements, as follower for proposals."""
+        followed = (("its goal proposal", one.leader, one.deadline) for one in self._followed.values() if not one.settled)
+        return super().waits() + self._waits_by_peer(followed)
 
     def tick(self, now: float) -> None:
         """Repeat unanswered proposals that are due; settle false what is past its deadline."""

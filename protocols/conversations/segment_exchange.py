@@ -1,8 +1,6 @@
-"""Pieces of an episode for others to learn from: what a member found surprising (Gerstgrasser et al., arXiv 2311.00865), or all of it.
+"""Pieces of an episode without goals, for others to learn from.
 
-A segment is a run of neighbouring steps: observations (raw, flat) and actions. In environments with goals, how likely the actions were and
-the goal that was pursued go with them, and no reward, value or touch: the receiver has the traces of the episode, and labels the steps by
-the reward rule itself. Without goals there is no rule to label them by: what was earned goes with them, and whether that was the end.
+A segment is a run of neighbouring steps: observations (raw, flat), actions, rewards, and whether the last step terminated the episode.
 
 Sent at most once: an agent that misses a segment learns from its own. A segment is valid only for the observations and actions of its
 sender: the digest of its layout is sent with it, and segments of another layout are counted and dropped.
@@ -22,21 +20,19 @@ from protocols.conversations.conversation import Array, Conversation, Send, colu
 from protocols.runtime.errors import BadMessage
 from protocols.spaces.layout import Layout
 from protocols.wire.message_registry import register_conversation, route
-from protocols.wire.messages import Count, Digest, Message
+from protocols.wire.messages import Digest, Message
 
 
 class Segment(Message):
-    """Member -> other members, when all traces of an episode are there: the selected steps, for them to learn from. Without goals: agent ->
-    neighbours, when an own episode is over: all of it. AM1. `layout`: digest of observations, actions and goals; `version`: updates of its
-    policy.
+    """Agent -> neighbours, when an own episode is over: all of it, for them to learn from. AM1. `layout`: digest of observations and
+    actions.
 
     Frames: `episode[n] i8`, `first[n] i4` (step), `lead[n] i4` (steps that are only history), `steps[n] i4` (lead included), and of all of
-    them one after the other `observation[m + n, D] f4 or u1`, `action[m, A] i4 or f4`. With goals `goal[n] i4` (pursued) and
-    `log_probability[m] f4`, without `reward[m] f4` and `terminated[n] u1` (no value follows its last step).
+    them one after the other `observation[m + n, D] f4 or u1`, `action[m, A] i4 or f4`, `reward[m] f4` and `terminated[n] u1` (no value
+    follows its last step).
     """
 
     layout: Digest
-    version: Count
 
 
 register_conversation(
@@ -64,18 +60,14 @@ class EpisodeSegment:
     episode: int
     first: int
     lead: int
-    goal: int
-    """that was pursued; -1 without goals"""
     observation: Array
     """`[n + 1, D]` raw"""
     action: Array
     """`[n, A]`"""
-    log_probability: NDArray[np.float32] | None
-    """`[n]` ln pi(a | o, g) of the policy that sent it; None without goals"""
-    reward: NDArray[np.float32] | None = None
-    """`[n]`; None with goals"""
-    terminated: bool = False
-    """without goals: no value follows the last step"""
+    reward: NDArray[np.float32]
+    """`[n]`"""
+    terminated: bool
+    """no value follows the last step"""
 
     @property
     def steps(self) -> int:
@@ -86,13 +78,12 @@ class EpisodeSegment:
 @dataclass(frozen=True)
 class SegmentLimits:
     """What a segment may hold: observations `[D]` of that dtype, `actions[A]` choices of each discrete factor (else `width` continuous
-    components), goals in [0, goals) (`goals` = 0: none, but rewards), steps of episodes of at most `longest`."""
+    components), steps of episodes of at most `longest`."""
 
     size: int
     dtype: type[np.generic]
     actions: tuple[int, ...]
     width: int
-    goals: int
     longest: int = 65536
 
     @property
@@ -103,24 +94,20 @@ class SegmentLimits:
 
 @dataclass(frozen=True)
 class SegmentsReceived:
-    """Segments of one message. `version`: updates that its sender's policy had."""
+    """Segments of one message."""
 
     src: str
-    version: int
     segments: tuple[EpisodeSegment, ...]
 
 
 def encode_segments(segments: Sequence[EpisodeSegment]) -> dict[str, Array]:
     """Frames of a `Segment` message; at least one segment, all of one environment."""
-    frames = pack_rows([(one.episode, one.first, one.lead, one.steps) for one in segments], _COLUMNS) | {
+    return pack_rows([(one.episode, one.first, one.lead, one.steps) for one in segments], _COLUMNS) | {
         "observation": np.concatenate([one.observation for one in segments]),
         "action": np.concatenate([one.action for one in segments]),
+        "reward": np.concatenate([one.reward for one in segments]),
+        "terminated": np.array([one.terminated for one in segments], np.uint8),
     }
-    rewards = [one.reward for one in segments if one.reward is not None]
-    if rewards:
-        return frames | {"reward": np.concatenate(rewards), "terminated": np.array([one.terminated for one in segments], np.uint8)}
-    likely = [one.log_probability for one in segments if one.log_probability is not None]
-    return frames | {"goal": np.array([one.goal for one in segments], np.int32), "log_probability": np.concatenate(likely)}
 
 
 def decode_segments(arrays: Mapping[str, Array], limits: SegmentLimits) -> list[EpisodeSegment]:
@@ -142,20 +129,12 @@ def decode_segments(arrays: Mapping[str, Array], limits: SegmentLimits) -> list[
         episode.tolist(), first.tolist(), lead.tolist(), np.split(observation, np.cumsum(steps + 1)[:-1]), np.split(action, ends),
         strict=n > 0,
     )  # fmt: skip
-    if limits.goals == 0:
-        reward = frame(arrays, "reward", np.float32, (total,))
-        terminated = column(arrays, "terminated", "u1", n)
-        require(np.isfinite(reward), "a reward that is no number")
-        require(terminated <= 1, "an end that is neither 0 nor 1")
-        earned = zip(runs, np.split(reward, ends), terminated.astype(bool).tolist(), strict=n > 0)
-        return [EpisodeSegment(*run[:3], -1, *run[3:], None, *labels) for run, *labels in earned]
-    goal = column(arrays, "goal", "i4", n)
-    log_probability = frame(arrays, "log_probability", np.float32, (total,))
-    require((goal >= 0) & (goal < limits.goals), "a goal out of range")
-    if limits.actions:
-        require(log_probability <= 0, "a probability above 1")
-    pursued = zip(runs, goal.tolist(), np.split(log_probability, ends), strict=n > 0)
-    return [EpisodeSegment(*run[:3], wanted, *run[3:], likely) for run, wanted, likely in pursued]
+    reward = frame(arrays, "reward", np.float32, (total,))
+    terminated = column(arrays, "terminated", "u1", n)
+    require(np.isfinite(reward), "a reward that is no number")
+    require(terminated <= 1, "an end that is neither 0 nor 1")
+    earned = zip(runs, np.split(reward, ends), terminated.astype(bool).tolist(), strict=n > 0)
+    return [EpisodeSegment(*run, *labels) for run, *labels in earned]
 
 
 class SegmentExchange(Conversation[SegmentsReceived]):
@@ -170,7 +149,7 @@ class SegmentExchange(Conversation[SegmentsReceived]):
         self._digest = digest
         self._waiting: dict[str, list[Send]] = {}
 
-    def share_segments(self, segments: Sequence[EpisodeSegment], dst: str, version: int) -> None:
+    def share_segments(self, segments: Sequence[EpisodeSegment], dst: str) -> None:
         """Send segments, cut and packed into messages of at most `STEPS_PER_MESSAGE` steps."""
         packs: list[list[EpisodeSegment]] = []
         room = 0
@@ -181,7 +160,7 @@ class SegmentExchange(Conversation[SegmentsReceived]):
             packs[-1].append(piece)
             room -= piece.steps
         waiting = self._waiting.setdefault(dst, [])
-        waiting += [Send(dst, Segment(layout=self._digest, version=version), encode_segments(pack)) for pack in packs]
+        waiting += [Send(dst, Segment(layout=self._digest), encode_segments(pack)) for pack in packs]
         self.counters["dropped"] += max(0, len(waiting) - self._most)
         del waiting[: -self._most]
 
@@ -203,7 +182,7 @@ class SegmentExchange(Conversation[SegmentsReceived]):
             self.counters["layout_differs"] += 1
             return
         segments = decode_segments(arrays, self._limits)
-        self._events.append(SegmentsReceived(src, message.version, tuple(segments)))
+        self._events.append(SegmentsReceived(src, tuple(segments)))
 
 
 def _cut(segment: EpisodeSegment) -> list[EpisodeSegment]:
@@ -211,11 +190,10 @@ def _cut(segment: EpisodeSegment) -> list[EpisodeSegment]:
     pieces, start, lead = [], 0, segment.lead
     while start + lead < segment.steps:
         end = min(start + STEPS_PER_MESSAGE, segment.steps)
-        likely, reward = (None if values is None else values[start:end] for values in (segment.log_probability, segment.reward))
         pieces.append(
             EpisodeSegment(
-                segment.episode, segment.first + start, lead, segment.goal, segment.observation[start : end + 1], segment.action[start:end],
-                likely, reward, segment.terminated and end == segment.steps,
+                segment.episode, segment.first + start, lead, segment.observation[start : end + 1], segment.action[start:end],
+                segment.reward[start:end], segment.terminated and end == segment.steps,
             )
         )  # fmt: skip
         start = end - lead

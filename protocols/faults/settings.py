@@ -453,6 +453,8 @@ class FaultsSettings(Settings):
     """rules of the links that hold for the run or a part of it"""
     events: list[FaultEvent] = []
     """what happens when"""
+    traces: list[Annotated[str, Field(min_length=1)]] = []
+    """CSV files with faults of nodes or links, relative to the file that names them; their rows become `events` and `links`"""
     random: Nemesis | None = None
     """faults drawn at random; null: none"""
     expect: list[FaultExpectation] = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, EventField, Heartbeat
+from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, EventField, Heartbeat, wait_fields
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, RosterEntry, Welcome
 from protocols.faults.link_effects.run_links import inject
 from protocols.runtime.errors import AuthenticationError, ConfigurationError, MurmurationError, ResourceError, SchemaError
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.runtime.settings_types import parse_duration
+from protocols.runtime.waits import WaitRegistry
 from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
 from protocols.wire.messages import Channel, Role
@@ -59,6 +61,7 @@ class NodeControl:
 
     def __init__(self, start: NodeStart, transport: Transport, endpoint: str) -> None:
         self.progress = NodeProgress()
+        self.waits = WaitRegistry()
         self.roster: dict[str, RosterEntry] = {}
         self.roster_changed = False
         self.rejoin = False
@@ -72,6 +75,8 @@ class NodeControl:
         self._endpoint = endpoint
         self._version = -1
         self._numbers = count(1)
+        self._hello_id = secrets.token_hex(8)
+        """request id of every `Hello`, which a refusal must contain"""
         self._commands: list[str] = []
         self._faults: list[tuple[str, str]] = []
         self._done: set[int] = set()
@@ -127,8 +132,10 @@ class NodeControl:
         elif isinstance(message, EventAck):
             self._events.pop(message.rid, None)
         elif isinstance(message, Refuse):
-            # Sent to a running node only after the run has declared it dead: it must not continue beside its successor.
-            raise _REFUSALS.get(message.code, ResourceError)(message.text)
+            if message.rid == self._hello_id:
+                raise _REFUSALS.get(message.code, ResourceError)(message.text)
+            # Of a request in this node's name that it has not sent. The run server only answered, and is not to blame.
+            self._transport.counters["rx.bad.E_AUTH"] += 1
 
     def commands(self) -> Iterator[str]:
         """Commands that came since the last call, each once."""
@@ -163,6 +170,7 @@ class NodeControl:
 
     def _hello(self) -> Hello:
         return Hello(
+            rid=self._hello_id,
             role=self._start.role,
             token=self._start.token(),
             schema=schema_hash(),
@@ -172,7 +180,7 @@ class NodeControl:
         )
 
     def _beat(self) -> None:
-        beat = Heartbeat(**vars(self.progress), depth=max(0, self._transport.depth))
+        beat = Heartbeat(**vars(self.progress), depth=max(0, self._transport.depth), **wait_fields(self.waits.report()))
         self._transport.try_send("ctl", RUN_SERVER, beat)
 
 
@@ -196,7 +204,8 @@ class Entrance:
 
 def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
     """Listen on `channel` and send `Hello` until welcomed. Raises what `NodeControl.join` does."""
-    transport = Transport(Identity(start.run, start.node, start.incarnation, role), TransportOptions(keys=start.keys))
+    options = TransportOptions(shared_memory=start.carrier == "shared", keys=start.keys, token=start.token())
+    transport = Transport(Identity(start.run, start.node, start.incarnation, role), options)
     endpoint = transport.bind(channel, start.bind, carrier=start.carrier, advertise=start.advertise)
     control = NodeControl(start, transport, endpoint)
     configuration = control.join()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
+import platform
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +16,32 @@ from protocols.runtime.key_pairs import KeyPair, check_private
 
 RUN_SERVER = "run"
 """name of the run server in every message"""
-Carrier = Literal["tcp", "ipc"]
-"""what carries the messages between two processes: TCP, or Unix-domain sockets between processes of one machine"""
+Carrier = Literal["tcp", "ipc", "shared"]
+"""what carries the messages between two processes: TCP; or between processes of one machine Unix-domain sockets, alone (ipc) or beside
+shared memory for large frames"""
 
 
 def ipc_works() -> bool:
     """Whether this machine has Unix-domain sockets whose addresses are no files (the abstract namespace): Linux does."""
     return sys.platform == "linux"
+
+
+def shared_memory_works() -> bool:
+    """Whether processes of this machine can pass frames through shared memory (`protocols.transport.shared_frames`): Linux on x86-64 has
+    memory files that one process seals and another one opens."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    try:
+        descriptor = os.memfd_create("murmuration-probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError:
+        return False
+    try:
+        os.close(os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def is_loopback(host: str) -> bool:

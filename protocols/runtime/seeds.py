@@ -34,6 +34,7 @@ class Stream(IntEnum):
     CURIOSITY = 16
     TURNS = 17
     REPLAY_REWARD = 18
+    IMITATION = 19
 
 
 def sequence(seed: int, node: str, stream: Stream, epoch: int = 0) -> np.random.SeedSequence:

@@ -23,6 +23,7 @@ from protocols.faults.node_faults.process_faults import ActivitySlowdown
 from protocols.runtime.atomic_files import sweep_orphans
 from protocols.runtime.clock import Clock, WallClock
 from protocols.runtime.node_start import RUN_SERVER
+from protocols.runtime.waits import smoothed
 from protocols.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -105,17 +106,30 @@ class TimeShares:
     def __init__(self, pace: ActivitySlowdown | None = None) -> None:
         self.pace = pace or ActivitySlowdown()
         self._seconds: dict[str, float] = defaultdict(float)
+        self._usual: dict[str, float] = {}
+        self._current: tuple[str, float] | None = None
         self._since = time.perf_counter()
+
+    def current(self) -> tuple[str, float, float] | None:
+        """The activity that is under way, its seconds so far, and the seconds that it usually takes; None outside of all blocks. May be
+        called by any thread."""
+        if (current := self._current) is None:
+            return None
+        return current[0], time.perf_counter() - current[1], self._usual.get(current[0], 0.0)
 
     @contextmanager
     def spent(self, activity: str) -> Iterator[None]:
         """Count the time of this block. Blocks must not be nested."""
         start = time.perf_counter()
+        self._current = activity, start
         try:
             yield
         finally:
             self.pace.stretch(activity, time.perf_counter() - start)
-            self._seconds[activity] += time.perf_counter() - start
+            self._current = None
+            elapsed = time.perf_counter() - start
+            self._seconds[activity] += elapsed
+            self._usual[activity] = smoothed(self._usual.get(activity), elapsed)
 
     def take(self) -> dict[str, float]:
         """Shares since the last call as `time.ACTIVITY`, and what no block claimed as `time.other`."""

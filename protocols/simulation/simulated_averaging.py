@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -89,6 +90,8 @@ class Population:
         self.curve: list[PopulationPoint] = []
         self.closed = 0
         self.missing = 0
+        self.observe: Callable[[str, RoundClosed], None] | None = None
+        """if set, called with every round that an agent has closed and applied"""
         self._target = x.mean(axis=0)
         self._spread = float(np.sqrt(np.square(x - self._target).sum(axis=1).mean())) or 1.0
         self._next = 0
@@ -101,7 +104,7 @@ class Population:
 
     def part(self, name: str, row: int) -> tuple[Averager, NDArray[np.float64], float, Callable[[RoundClosed], None]]:
         """What such a script is made of."""
-        return self._machines[name], self.x[row], self._every, self._count
+        return self._machines[name], self.x[row], self._every, partial(self._count, name)
 
     def point(self) -> PopulationPoint:
         """Disagreement and progress of the population at the present simulated time."""
@@ -141,6 +144,8 @@ class Population:
         n = len(self.x)
         return max(abs(weight - n) / n, float(np.sqrt(np.square(total / n - self._target).sum())) / self._spread)
 
-    def _count(self, event: RoundClosed) -> None:
+    def _count(self, name: str, event: RoundClosed) -> None:
         self.closed += 1
         self.missing += len(event.missing)
+        if self.observe is not None:
+            self.observe(name, event)

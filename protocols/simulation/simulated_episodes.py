@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from protocols.simulation.simulated_network import Network
 GOALS, FEATURES, LENGTH = 16, 4, 20
 """goals that traces may name, features, and steps of an episode"""
 VOCABULARY = 1024
+EpisodeStage = Literal["offered", "settled", "played", "exchanged"]
+"""what a member of an episode has reached"""
 
 
 class PeerScript(AveragingScript):
@@ -120,6 +123,9 @@ class EpisodeDirector:
         """episodes that were played to their end, in the order in which the last member received its traces"""
         self.lost = 0
         """episodes of which a member died"""
+        self.observe: Callable[[EpisodeStage, str, DirectedEpisode, object], None] | None = None
+        """if set, called with every stage that a member reaches: its name, the episode, and what it reports (the message that it settled
+        with, -1 for none; the goals of the others, None for not all)"""
         self._delay = delay
         self._length = length
         self._most = most
@@ -141,11 +147,17 @@ class EpisodeDirector:
         """Whether no episode is running."""
         return not self._running
 
+    def runs(self, number: int) -> bool:
+        """Whether that episode is neither over nor lost."""
+        return number in self._running
+
     def settled(self, name: str, number: int, message: int) -> None:
         """A member's negotiation is over."""
         episode = self._running.get(number)
         if episode is None:
             return
+        if self.observe is not None:
+            self.observe("settled", name, episode, message)
         episode.agreed.setdefault(name, message)
         if len(episode.agreed) == len(episode.members) and not episode.playing:
             episode.playing = True
@@ -157,6 +169,8 @@ class EpisodeDirector:
         episode = self._running.get(number)
         if episode is None:
             return
+        if self.observe is not None:
+            self.observe("exchanged", name, episode, others)
         episode.exchanged[name] = others
         if len(episode.exchanged) == len(episode.members):
             del self._running[number]
@@ -186,6 +200,8 @@ class EpisodeDirector:
             self._deliver(member, self._delay(), self._propose, episode)
 
     def _propose(self, script: PeerScript, episode: DirectedEpisode) -> None:
+        if self.observe is not None:
+            self.observe("offered", script.name, episode, None)
         script.offered(episode.number, episode.members, episode.message, self.network.now)
 
     def _play(self, script: PeerScript, episode: DirectedEpisode) -> None:
@@ -193,6 +209,8 @@ class EpisodeDirector:
         leads = episode.members[0] == script.name
         goal = self.goal(script.name, episode.number)
         message = episode.agreed[script.name]
+        if self.observe is not None:
+            self.observe("played", script.name, episode, None)
         trace = EpisodeTrace(episode.number, goal, message, leads, 1.0, LENGTH, LENGTH, ((0, 3, episode.number % FEATURES),))
         script.played(trace, others, self.network.now)
 

@@ -88,7 +88,7 @@ class PerfectLinks:
         return LinkOutcome((self.delay,))
 
 
-Take = Callable[[str, Message, Mapping[str, Array], float], None]
+Take = Callable[[str, Message, Mapping[str, Array], float], object]
 
 
 class NodeScript(ABC):

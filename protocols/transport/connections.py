@@ -17,6 +17,7 @@ from protocols.runtime.errors import AuthenticationError, ResourceError
 from protocols.runtime.node_start import Carrier
 from protocols.transport import handshakes
 from protocols.transport.handshakes import LOOK_AGAIN, HandshakeAttempts, HandshakeAuthenticator
+from protocols.transport.shared_frames import SharedFrames
 from protocols.transport.sockets import TransportOptions, bind, bind_here, open_socket, require_secrecy
 from protocols.wire import codec
 from protocols.wire.guard import Guard
@@ -68,6 +69,8 @@ class Destination:
     """when a connection that was refused is tried again; 0: it is being tried"""
     sequence: count[int] = field(default_factory=lambda: count(1))
     waiting: deque[list[codec.Buffer]] = field(default_factory=deque)
+    shared: bool = False
+    """whether large frames reach it through shared memory"""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class Connections:
         """of sockets that we connected"""
         self._bound: dict[Channel, zmq.Socket[bytes]] = {}
         self._sockets: dict[zmq.Socket[bytes], Channel] = {}
+        self.shared_frames = SharedFrames()
+        self._shared: set[zmq.Socket[bytes]] = set()
+        """those whose large frames may be in shared memory"""
         self._blocked: dict[Destination, None] = {}
         """those whose queue could not leave"""
         self._refused: dict[Destination, None] = {}
@@ -105,9 +111,11 @@ class Connections:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
         # Before anything is bound: libzmq admits every key without an authenticator.
-        self._authenticator = (
-            None if keyring is None else HandshakeAuthenticator(self._context, lambda key: keyring.owner(key) is not None, self.counters)
-        )
+        self._authenticator: HandshakeAuthenticator | None = None
+        if keyring is not None:
+            self._authenticator = HandshakeAuthenticator(self._context, lambda key: keyring.owner(key) is not None, self.counters)
+        elif options.token:
+            self._authenticator = HandshakeAuthenticator(self._context, lambda key: False, self.counters, options.token)
         self._monitors: dict[zmq.Socket[bytes], zmq.Socket[bytes]] = {}
         """monitor -> the socket whose handshakes it reports"""
 
@@ -118,14 +126,14 @@ class Connections:
         if carrier == "tcp":
             require_secrecy(host, self.options.keys)
         socket = open_socket(self._context, channel, _BINDING[channel], self.options)
-        self._watch(socket)
+        self._watch(socket, channel)
         try:
             endpoint = bind(socket, host, port) if carrier == "tcp" else bind_here(socket, channel, self._identity.name)
         except ResourceError:
             self._close(socket)
             raise
         self._bound[channel] = socket
-        self._add(socket, channel)
+        self._add(socket, channel, endpoint)
         return endpoint
 
     def connect(self, channel: Channel, name: str, endpoint: str, key: str = "") -> None:
@@ -154,7 +162,7 @@ class Connections:
     def _dial(self, channel: Channel, name: str, endpoint: str, key: str) -> zmq.Socket[bytes]:
         socket = open_socket(self._context, channel, _CONNECTING[channel], self.options, key)
         try:
-            self._watch(socket)
+            self._watch(socket, channel)
             socket.connect(endpoint)
         except zmq.ZMQError as error:
             self._close(socket)
@@ -163,7 +171,8 @@ class Connections:
 
     def _use(self, socket: zmq.Socket[bytes], destination: Destination) -> None:
         destination.socket, destination.again = socket, 0.0
-        self._add(socket, destination.channel)
+        self._add(socket, destination.channel, destination.endpoint)
+        destination.shared = socket in self._shared
         self._names[socket] = destination.name
         self.destinations[destination.channel, destination.name] = destination
 
@@ -174,9 +183,10 @@ class Connections:
             self._poller = None
             self._close(destination.socket)
 
-    def _watch(self, socket: zmq.Socket[bytes]) -> None:
-        """Monitor the handshakes of a socket, where connections are encrypted."""
-        if self._authenticator is not None:
+    def _watch(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
+        """Monitor the handshakes of a socket: where connections are encrypted every one, with a token those that others connect to and the
+        way to the run server, whose refusal shows that the token is another run's."""
+        if self.options.keys is not None or (self.options.token and (socket.type in (zmq.ROUTER, zmq.PULL) or channel == "ctl")):
             self._monitors[handshakes.watch(self._context, socket)] = socket
             self._poller = None
 
@@ -186,6 +196,7 @@ class Connections:
             del self._monitors[monitor]
             socket.disable_monitor()
             monitor.close(0)
+        self._shared.discard(socket)
         socket.close(linger)
 
     def _run_authenticator(self, door: HandshakeAuthenticator) -> float:
@@ -228,10 +239,11 @@ class Connections:
 
     def _give_up(self, destination: Destination) -> None:
         place = (destination.channel, destination.name)
-        reason = (
-            f"{destination.name} at {destination.endpoint} refused the connection on {destination.channel} {handshakes.ATTEMPTS} times: "
-            "either it does not know this process's public key, or its own is not the one that it was announced with"
-        )
+        why = "either it does not know this process's public key, or its own is not the one that it was announced with"
+        if self.options.keys is None:
+            why = "the token is not that of this run; it is in control.json of the run's directory"
+        where = f"{destination.name} at {destination.endpoint}"
+        reason = f"{where} refused the connection on {destination.channel} {handshakes.ATTEMPTS} times: {why}"
         logger.error("%s; it is not tried again", reason)
         self.counters["tx.given_up"] += 1
         self.disconnect(*place)
@@ -251,12 +263,15 @@ class Connections:
     def _sequence(self, channel: Channel, name: str) -> count[int]:
         return self._sequences.setdefault((channel, name), count(1))
 
-    def _add(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
+    def _add(self, socket: zmq.Socket[bytes], channel: Channel, endpoint: str) -> None:
         self._sockets[socket] = channel
+        if self.options.shared_memory and endpoint.startswith("ipc:"):
+            self._shared.add(socket)
         self._poller = None
 
     def _drop(self, destination: Destination) -> None:
         """What waits for a destination that is gone can't be sent to its successor: that one has asked for nothing yet."""
+        self.shared_frames.forget(destination)
         if destination.waiting:
             self.counters["tx.dropped"] += len(destination.waiting)
             destination.waiting.clear()

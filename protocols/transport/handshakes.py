@@ -1,5 +1,6 @@
-"""Handshakes of encrypted connections: which ones this process admits (`HandshakeAuthenticator`: ZAP, RFC 27 of ZeroMQ), and their
-outcomes, as libzmq's monitors report them: refusals by this process, and the reaction to refusals of it.
+"""Handshakes of connections: which ones this process admits (`HandshakeAuthenticator`: ZAP, RFC 27 of ZeroMQ), by the key of the other
+process (CURVE) or by the run's token (PLAIN), and their outcomes, as libzmq's monitors report them: refusals by this process, and the
+reaction to refusals of it.
 
 A client whose key is refused is not connected again by libzmq; one that has the wrong key of the server is, ten times a second, for ever.
 Here both are the same: the socket is closed, and opened anew after 0.1 s, doubled each time. After `ATTEMPTS` refusals in a row there is no
@@ -10,6 +11,7 @@ further attempt, until something new is known: another endpoint or key, or a mes
 from __future__ import annotations
 
 import errno
+import hmac
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,6 +106,7 @@ class _AuthenticationRequest:
     envelope: list[bytes]
     request: bytes
     key: str
+    """public key; "": it showed a token, or neither"""
     due: float
 
 
@@ -115,15 +118,19 @@ class HandshakeAuthenticator:
     messages are identified later: their frames have it as the property `User-Id`, as long as the connection exists.
 
     A key that is not known yet may be one whose owner was started a moment ago: the roster that names it is on its way. So the question is
-    held for `GRACE` seconds, which is less than a handshake may take; unknown keys wait as long, and are refused.
+    held for `GRACE` seconds, which is less than a handshake may take; unknown keys wait as long, and are refused. A token is right or wrong
+    at once. `token`: that of the run, where nothing is encrypted.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: Callable[[str], bool], counters: Counter[str]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], allowed: Callable[[str], bool], counters: Counter[str], token: str = ""
+    ) -> None:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.LINGER = 0
         self.socket.RCVHWM = 0  # a question that is dropped would hold its connection until the time-out
         self.socket.bind(_ADDRESS)
         self._allowed = allowed
+        self._token = token.encode()
         self._counters = counters
         self.held: deque[_AuthenticationRequest] = deque()
         """questions that wait for an answer"""
@@ -149,10 +156,15 @@ class HandshakeAuthenticator:
                 self.held.append(question)
 
     def _ask(self, frames: list[bytes], now: float) -> None:
-        """route, empty, version, request, domain, address, identity, mechanism, credentials (CURVE: the 32 bytes of the key)."""
+        """route, empty, version, request, domain, address, identity, mechanism, credentials (CURVE: the 32 bytes of the key; PLAIN: user
+        and token)."""
         if len(frames) < 8:
             return
         question = _AuthenticationRequest(frames[:2], frames[3], "", now + GRACE)
+        if self._token:
+            right = frames[2] == b"1.0" and frames[4] == DOMAIN and frames[7] == b"PLAIN" and len(frames) == 10
+            self._answer(question, right and hmac.compare_digest(frames[9], self._token))
+            return
         if frames[2] != b"1.0" or frames[4] != DOMAIN or frames[7] != b"CURVE" or len(frames) != 9 or len(frames[8]) != 32:
             self._answer(question, False)
             return
@@ -165,8 +177,8 @@ class HandshakeAuthenticator:
             self.held.append(question)
 
     def _answer(self, question: _AuthenticationRequest, yes: bool) -> None:
-        self._counters["rx.admitted" if yes else "rx.refused.key"] += 1
-        status, text, user = (b"200", b"OK", question.key.encode()) if yes else (b"400", b"this key is not of the run", b"")
+        self._counters["rx.admitted" if yes else "rx.refused.token" if self._token else "rx.refused.key"] += 1
+        status, text, user = (b"200", b"OK", question.key.encode()) if yes else (b"400", b"not a process of the run", b"")
         reply = [*question.envelope, b"1.0", question.request, status, text, user, b""]
         try:
             self.socket.send_multipart(reply, zmq.NOBLOCK)

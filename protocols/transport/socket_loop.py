@@ -25,6 +25,7 @@ from protocols.faults.link_effects.link_shim import Shim
 from protocols.runtime.errors import Backpressure, BadMessage
 from protocols.transport.connections import Connections, Destination, Identity, LinkCounters
 from protocols.transport.handshakes import USER
+from protocols.transport.shared_frames import SharedFrameReader
 from protocols.transport.sockets import TransportOptions
 from protocols.wire import codec
 from protocols.wire.message_registry import newest_only
@@ -39,6 +40,8 @@ LONGEST_TURN = 1.0
 """seconds after which a turn ends in any case"""
 _ROUTE_AGAIN = 0.02
 """seconds until a full route of a ROUTER is tried again: such a socket reports that it can send as long as any of its routes can"""
+_READ_AGAIN = 0.002
+"""seconds between two looks at the end whether receivers have read what is in shared memory"""
 _BURST_BYTES = 16 * 2**20
 """bytes read from one socket before the others have their turn"""
 
@@ -110,6 +113,7 @@ class SocketLoop(Connections):
         """another thread requests to drive: `turn` ends at once"""
         self.shim: Shim[Destination] | None = None
         """what happens to messages on their way, where a run has faults of the links"""
+        self._frame_reader = SharedFrameReader()
         self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
         self._order = count()
         self._ready: deque[Destination] = deque()
@@ -157,8 +161,12 @@ class SocketLoop(Connections):
                         poller.register(destination.socket, _OUT)
                 poller.poll(max(1, int(1000 * min(left, _ROUTE_AGAIN))))
                 self.flush()
+            while self.shared_frames.unread and (left := deadline - time.monotonic()) > 0:
+                zmq.Poller().poll(max(1, int(1000 * min(left, _READ_AGAIN))))
         finally:
             self._close_all(deadline - time.monotonic())
+            self.shared_frames.close()
+            self._frame_reader.close()
             wake_read, wake_write, self._wake_write = self._wake_read, self._wake_write, -1
             os.close(wake_read)
             os.close(wake_write)
@@ -280,9 +288,11 @@ class SocketLoop(Connections):
             if destination.route is not None:
                 send(destination.route, _MORE)
             for i, part in enumerate(parts):
+                size += len(part)
+                if i and destination.shared and len(part) >= codec.SMALL:  # the header is on its way: nothing is tried again
+                    part = self.shared_frames.put(destination, part) or part
                 # Copied, whatever its size: pyzmq's sending without a copy costs a thread for the whole process, and saves nothing
                 # up to about a megabyte.
-                size += len(part)
                 send(part, _NOBLOCK if i == last else _MORE)
         except zmq.Again:
             return "later"
@@ -299,7 +309,7 @@ class SocketLoop(Connections):
     def _drain(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
         bound = self._bound.get(channel) is socket
         routed, read, user = channel != "tele" and bound, 0, ""
-        keyed = bound and self._authenticator is not None
+        keyed = bound and self.options.keys is not None
         for taken in range(self.options.burst):
             if taken and (read > _BURST_BYTES or self.inbox.full or not int(socket.get(_EVENTS)) & _IN):
                 return
@@ -320,14 +330,23 @@ class SocketLoop(Connections):
                     parts.append(frame.buffer if len(frame) >= codec.SMALL else frame.bytes)
             except zmq.Again:
                 return
-            size = sum(map(len, parts))
+            shared = socket in self._shared
+            size = self._frame_reader.size(parts) if shared else sum(map(len, parts))
             read += size
-            self._arrived(socket, channel, route, parts, size, user)
+            self._arrived(socket, channel, route, parts, size, user, shared)
 
     def _arrived(
-        self, socket: zmq.Socket[bytes], channel: Channel, route: bytes | None, parts: list[codec.Buffer], size: int, user: str = ""
+        self,
+        socket: zmq.Socket[bytes],
+        channel: Channel,
+        route: bytes | None,
+        parts: list[codec.Buffer],
+        size: int,
+        user: str,
+        shared: bool,
     ) -> None:
-        """Have a message checked and hand it to the application, or drop it. `user`: the key it came with, where that is known."""
+        """Have a message checked and hand it to the application, or drop it. `user`: the key it came with, where that is known; `shared`:
+        its frames may be in shared memory."""
         guard, now = self.guard, time.monotonic()
         name = self._names.get(socket) if route is None else None
         if user:
@@ -337,7 +356,9 @@ class SocketLoop(Connections):
         if not guard.open(source, size, now):
             return
         try:
-            message, arrays = codec.decode(parts, self.options.limits)
+            if shared:
+                parts = self._frame_reader.resolve(parts, self.options.limits)
+            message, arrays = codec.decode(parts, self.options.limits, bounded=channel == "peer")
         except BadMessage as error:
             guard.unreadable(source, error, now)
             return
@@ -363,7 +384,9 @@ class SocketLoop(Connections):
     def _remember_route(self, channel: Channel, name: str, socket: zmq.Socket[bytes], route: bytes, renewed: bool) -> None:
         known = self.destinations.get((channel, name))
         if known is None:
-            self.destinations[channel, name] = Destination(channel, name, socket, route, sequence=self._sequence(channel, name))
+            self.destinations[channel, name] = Destination(
+                channel, name, socket, route, sequence=self._sequence(channel, name), shared=socket in self._shared
+            )
         elif known.route is not None and known.route != route:
             known.route = route
             if renewed:

@@ -8,6 +8,7 @@ another process to take over its replies.
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 from dataclasses import dataclass, field
 
@@ -37,8 +38,12 @@ class TransportOptions:
     """messages read from one socket before the others have their turn"""
     guard: GuardOptions = field(default_factory=GuardOptions)
     """what is let in from one source"""
+    shared_memory: bool = False
+    """large frames travel through shared memory between Unix-domain sockets; both ends of a connection must have the same value"""
     keys: KeyPair | None = None
     """this process's pair: every connection is encrypted and authenticated; None: neither"""
+    token: str = field(default="", repr=False)
+    """without keys: the run's token, which both ends of every connection must have; "": any process may connect (tests, benchmarks)"""
 
 
 _HIGH_WATER: dict[tuple[str, int], tuple[int, int]] = {
@@ -64,7 +69,9 @@ def open_socket(
     try:
         socket = context.socket(kind)
     except zmq.ZMQError as error:
-        raise ResourceError(f"no socket can be opened: {error.strerror}; allow more open files: ulimit -n 4096") from None
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        text = f"no socket can be opened: {error.strerror}; this process may have {limit} file descriptors, and a run needs at least 256"
+        raise ResourceError(f"{text}: ulimit -n 4096") from None
     socket.SNDHWM, socket.RCVHWM = _HIGH_WATER[channel, kind]
     socket.LINGER = 0
     socket.MAXMSGSIZE = (_CONTROL_FRAME if channel in ("ctl", "tele") else options.limits.frame) + (0 if options.keys is None else _SEALED)
@@ -84,6 +91,12 @@ def open_socket(
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         else:
             socket.CURVE_SERVERKEY = server.encode()
+    elif options.token and kind in (zmq.ROUTER, zmq.PULL):
+        socket.PLAIN_SERVER = 1
+        socket.ZAP_DOMAIN = DOMAIN
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    elif options.token:
+        socket.PLAIN_USERNAME, socket.PLAIN_PASSWORD = DOMAIN, options.token.encode()
     return socket
 
 

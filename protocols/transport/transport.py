@@ -49,6 +49,7 @@ class Transport:
         """admission of messages: it needs the names of the run and the roster"""
         self.counters = self._loop.counters
         self.link_counters = self._loop.link_counters
+        self.shared_frames = self._loop.shared_frames
         self._gate = threading.Lock()
         """held by who waits to be the next driver"""
         self._wheel = threading.Lock()
@@ -157,6 +158,11 @@ class Transport:
     def refuse(self, received: ReceivedMessage, error: BadMessage) -> None:
         """Count a message that was let in, and that its conversation found to be bad; too many put who sent it into quarantine."""
         self.guard.blame(received.channel, received.src, error, time.monotonic())
+
+    def note(self, src: str, error: BadMessage) -> None:
+        """Count and log a message of another agent that its conversation has refused. It has no consequences for the sender: quarantine
+        goes by real time, which the results of a run under the logical clock must not depend on."""
+        self.guard.note("peer", src, error, time.monotonic())
 
     def every(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call `callback` every so often, on the thread that drives: it must be short and may `send`."""

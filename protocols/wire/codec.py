@@ -27,6 +27,7 @@ Buffer = bytes | bytearray | memoryview
 _KINDS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 _DTYPES = {kind: np.dtype("?" if kind == "b1" else "<" + kind) for kind in _KINDS}
 _KIND_OF = {dtype: kind for kind, dtype in _DTYPES.items()}
+_FLOATS = [dtype for dtype in _DTYPES.values() if dtype.kind == "f"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,13 @@ class MessageLimits:
     total: int = 256 * 2**20
 
 
+LARGEST = 1e15
+"""largest magnitude of a number that agents accept from each other: its square, and the sum of many squares, are finite in float32"""
 SMALL = 64 * 1024
 """bytes from which an array has a frame of its own"""
 _PADDING = [b"\0" * (-n % 8) for n in range(8)]
+
+_BOUNDS = {dtype: dtype.type(min(LARGEST, float(np.finfo(dtype).max))) for dtype in _FLOATS}
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -89,8 +94,9 @@ def _checksum(frames: Sequence[Buffer]) -> int:
     return crc or 1
 
 
-def decode(parts: Sequence[Buffer], limits: MessageLimits = MessageLimits()) -> tuple[Message, dict[str, Array]]:
-    """The message and its arrays (read-only views on `parts`). Raises `BadMessage`, and nothing else, for whatever is wrong."""
+def decode(parts: Sequence[Buffer], limits: MessageLimits = MessageLimits(), bounded: bool = False) -> tuple[Message, dict[str, Array]]:
+    """The message and its arrays (read-only views on `parts`). Raises `BadMessage`, and nothing else, for whatever is wrong. `bounded`:
+    numbers above `LARGEST` are refused like those that are not finite."""
     if not parts:
         raise BadMessage("E_FRAME", "no header")
     if len(parts) > 1 + limits.frames:
@@ -110,10 +116,10 @@ def decode(parts: Sequence[Buffer], limits: MessageLimits = MessageLimits()) -> 
         _refuse_duplicate_keys(parts[0])
     if message.crc and message.crc != _checksum(parts[1:]):
         raise BadMessage("E_FRAME", "the frames are not those that were sent: their checksum is wrong")
-    return message, _arrays(message.frames, parts[1:])
+    return message, _arrays(message.frames, parts[1:], bounded)
 
 
-def _arrays(infos: Sequence[ArrayInfo], frames: Sequence[Buffer]) -> dict[str, Array]:
+def _arrays(infos: Sequence[ArrayInfo], frames: Sequence[Buffer], bounded: bool) -> dict[str, Array]:
     """Views on the frames as the header describes them; every byte of every frame must be accounted for."""
     sizes = [prod(info.s) * _DTYPES[info.d].itemsize for info in infos]
     padded = large = 0
@@ -147,6 +153,8 @@ def _arrays(infos: Sequence[ArrayInfo], frames: Sequence[Buffer]) -> dict[str, A
         # A search for the byte 0 (False) takes a third of the time of `all`, which matters for small arrays, hence for all messages.
         if dtype.kind == "f" and b"\0" in np.isfinite(array).tobytes():
             raise BadMessage("E_NONFINITE", f"{printable(info.n)} holds a value that is not finite")
+        if bounded and dtype.kind == "f" and b"\0" in (np.abs(array) <= _BOUNDS[dtype]).tobytes():
+            raise BadMessage("E_RANGE", f"{printable(info.n)} holds a value of a magnitude above {LARGEST:g}")
         if dtype.kind == "b" and array.view(np.uint8).max() > 1:
             raise BadMessage("E_FRAME", f"{printable(info.n)} holds a byte that is neither 0 nor 1")
         array.flags.writeable = False

@@ -244,9 +244,15 @@ class Guard:
         source = speaker.owner if speaker is not None else None
         self.refuse(source or self.source(channel, name, fixed=True), error, now)
 
+    def note(self, channel: Channel, name: str, error: BadMessage, now: float) -> None:
+        """Count and log a message that a conversation has refused, without consequences for its sender."""
+        self.counters[f"rx.bad.{error.code}"] += 1
+        self._say(now, error.code, channel, f"dropped a message from {name} on {channel}: {error}")
+
     def _count(self, source: MessageSource, error: BadMessage, now: float) -> str:
         self.counters["rx.stale" if error.code == "E_STALE_INC" else f"rx.bad.{error.code}"] += 1
-        self._say(now, error.code, source.channel, f"dropped a message on {source.channel}: {error}")
+        sender = f" from {source.speaker.name}" if source.speaker is not None else ""
+        self._say(now, error.code, source.channel, f"dropped a message{sender} on {source.channel}: {error}")
         return error.code
 
     # --- inside -------------------------------------------------------------------------------------------------------------------

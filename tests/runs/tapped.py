@@ -28,7 +28,7 @@ import numpy as np
 
 from orchestrator.launch.process_control import MARK
 from protocols.conversations.control.control_messages import Event, Metrics
-from protocols.conversations.episode_exchange import Correction, CorrectionAck, Trace, TraceAck
+from protocols.conversations.episode_exchange import Trace, TraceAck
 from protocols.conversations.proposals import Propose, ProposeAck
 from protocols.conversations.stepping.stepping_messages import Flag, Goals, Joined, Observation, Offer
 from protocols.spaces.feature_sets import FeatureSets
@@ -47,8 +47,6 @@ FRAMES: dict[str, set[str]] = {
     "ProposeAck": {"episode", "message"},
     "Trace": {"episode", "goal", "message", "role", "reward", "stop", "length", "touch"},
     "TraceAck": {"episode"},
-    "Correction": {"episode", "goal", "steps", "ratio"},
-    "CorrectionAck": {"episode"},
     "Act": {"action", "restart"},
     "Average": {"vector"},
     "Share": {"offer"},
@@ -230,7 +228,7 @@ class Tapped:
             yield f"{crossing.receiver} receives metrics of {crossing.sender}"
         elif isinstance(message, Event) and "goal" in f"{message.text} {message.fields}".lower():
             yield f"it contains goals: {message.text}"
-        elif isinstance(message, Goals | Propose | ProposeAck | Trace | TraceAck | Correction | CorrectionAck):
+        elif isinstance(message, Goals | Propose | ProposeAck | Trace | TraceAck):
             for row, episode in enumerate(arrays["episode"].tolist()):
                 for text in self._told(crossing, row, episode, self.members.get(episode, ())):
                     yield f"episode {episode}: {text}"
@@ -250,7 +248,7 @@ class Tapped:
             yield f"{sender} proposes, and does not lead"
         if isinstance(message, ProposeAck) and receiver != members[:1][0]:
             yield f"{receiver} is answered, and does not lead"
-        if isinstance(message, Trace | Correction) and not crossing.t > self.over.get(episode, float("inf")):
+        if isinstance(message, Trace) and not crossing.t > self.over.get(episode, float("inf")):
             yield f"{receiver} receives a goal that is not its own before the end"
         if isinstance(message, Trace) and int(crossing.arrays["goal"][row]) != self._own(episode, sender):
             yield "the goal of the trace is not what its sender pursued"

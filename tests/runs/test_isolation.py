@@ -31,7 +31,6 @@ LOSSY = [
     *LIGHT,
     "until={episodes: 120, time: 60s}",
     "exchange.negotiation.deadline=100ms",
-    "exchange.hindsight.partner=corrected",
     "exchange.consensus={mode: mh, groups: [critic], every: {updates: 5}}",
     "faults={links: [{id: lossy, types: [propose], loss: 0.1}], heal_before_end: 0%}",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket as plain
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,9 @@ def idle(found: dict[str, str]) -> Iterator[None]:
         yield
 
 
-def fire(found: dict[str, str], run: str) -> None:
-    """Random bytes from one connection, false messages from another each, and frames beyond every limit from a third."""
+def fire(found: dict[str, str], run: str, token: str) -> None:
+    """Random bytes from one connection, false messages from another each, and frames beyond every limit from a third. With the run's token:
+    without it no process would even decode them."""
     context = zmq.Context()
     try:
         guns: dict[str, list[Any]] = {}
@@ -110,6 +111,7 @@ def fire(found: dict[str, str], run: str) -> None:
             guns[name] = [context.socket(zmq.PUSH if name == "tele" else zmq.DEALER) for _ in range(2 + len(byzantine_attacks(name, run)))]
             for gun in guns[name]:
                 gun.SNDTIMEO, gun.LINGER = 2000, 500
+                gun.PLAIN_USERNAME, gun.PLAIN_PASSWORD = b"murmuration", token.encode()
                 gun.connect(endpoint)
         for _ in range(ROUNDS):
             for name, (rubbish, _, *num_byzantine) in guns.items():
@@ -126,11 +128,28 @@ def fire(found: dict[str, str], run: str) -> None:
         context.destroy()
 
 
+@contextmanager
+def strangers(found: dict[str, str], run: str) -> Iterator[None]:
+    """Processes without the token, which send the false messages too."""
+    context = zmq.Context()
+    try:
+        for name, endpoint in found.items():
+            socket = context.socket(zmq.PUSH if name == "tele" else zmq.DEALER)
+            socket.LINGER = 0
+            socket.connect(endpoint)
+            for parts in [*GARBAGE, *byzantine_attacks(name, run)]:
+                with suppress(zmq.Again):  # once it is refused, it is connected no more
+                    socket.send_multipart(parts, zmq.NOBLOCK)
+        yield
+    finally:
+        context.destroy(0)
+
+
 def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     directory = runs / "fire"
     # Over TCP, where any process on this machine may connect.
-    wanted = "network.transport=tcp", "until={episodes: 200, time: 100s}"
+    wanted = "network.transport=tcp", "until={episodes: 200, time: 40s}"
     started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "fire", *SMALL, *wanted)
     assert started.returncode == 0, started.stdout + started.stderr
     try:
@@ -138,8 +157,9 @@ def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
         before, found = pids(directory), endpoints(directory)
         assert found.keys() == {"ctl", "tele", "env-0", "agent-0", "agent-1", "agent-2", "agent-3"}
         episodes = len(metrics(directory, "agent-0", "success"))
-        with idle(found):
-            fire(found, "fire")
+        token = json.loads((directory / "control.json").read_text())["token"]
+        with idle(found), strangers(found, "fire"):
+            fire(found, "fire", token)
             eventually("agents play on", lambda: len(metrics(directory, "agent-0", "success")) >= episodes + 2, 30)
             eventually("the run ends", lambda: events(directory, "run.ended"), 80)
     finally:
@@ -155,6 +175,7 @@ def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
             wire[node],
         )
         assert wire[node]["rx.bad.E_AUTH"] > 0 and wire[node]["rx.bad.E_AHEAD"] > 0 and wire[node]["rx.bad.E_SIZE"] > 0, (node, wire[node])
+        assert wire[node].get("rx.refused.protocol", 0) + wire[node].get("rx.refused.unfinished", 0) > 0, (node, wire[node])
     for node in ("env-0", "agent-0"):
         assert wire[node]["rx.bad.E_UNKNOWN_NODE"] > 0
         log = (directory / "nodes" / node / "log.txt").read_text()

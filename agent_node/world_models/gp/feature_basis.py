@@ -1,14 +1,12 @@
-"""Bases: feature maps that every agent builds from its settings alone, so that statistics of different agents may be added.
+"""The basis: feature maps that every agent builds from its settings alone, so that statistics of different agents may be added.
 
-A Gaussian process with kernel k is replaced by y = phi(x)^T w, w ~ N(0, Lambda_theta), with m features and diagonal Lambda:
+A Gaussian process with kernel k is replaced by y = phi(x)^T w, w ~ N(0, Lambda_theta), with m features and diagonal Lambda
+(Solin & Sarkka 2020):
 
-    hsgp       phi_j(x) = prod_d L_d^(-1/2) sin(pi j_d (x_d + L_d) / (2 L_d)),  Lambda = S_theta(omega_j)   (Solin & Sarkka 2020)
-    fourier    phi(x) = (m / 2)^(-1/2) [cos(omega x), sin(omega x)],  omega ~ N(0, diag 1 / l^2),  Lambda = signal_variance
-    inducing   phi(x) = chol(k_zz)^(-1) k_z(x) with unit signal variance,  Lambda = signal_variance      (Nystroem, whitened)
-    linear     1, x appended to any of them,  Lambda = linear_variance
+    phi_j(x) = prod_d L_d^(-1/2) sin(pi j_d (x_d + L_d) / (2 L_d)),  Lambda = S_theta(omega_j)
+    and for the linear part 1, x,  Lambda = linear_variance
 
-For hsgp no kernel parameter enters the features: statistics stay valid whatever theta becomes. For the other two the length-scales do:
-they are frozen, and part of the basis' identity.
+No kernel parameter enters the features: statistics stay valid whatever theta becomes.
 """
 
 from __future__ import annotations
@@ -17,20 +15,16 @@ import hashlib
 import heapq
 import json
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 
 SMALLEST_PRIOR = 1e-12
 """Prior variances are kept above this share of the largest."""
 DESIGN = 256
 """Points at which a basis is asked how much of the prior it lacks."""
-INDUCING_JITTER = 1e-6
-"""Added to the diagonal of k_zz (unit signal variance)."""
 
 
 @dataclass(frozen=True)
@@ -101,43 +95,80 @@ class InputScale:
         return scaled.clamp(-self._edge, self._edge)
 
 
-class Basis(InputScale, ABC):
-    """m features on a box, with what makes their statistics comparable. `meaning`: what else the sums hang on (how targets are scaled,
-    which effects were marginalised); it goes into the identity as it stands."""
+def sobol(box: Box, count: int, seed: int) -> torch.Tensor:
+    """`count` scrambled Sobol points within the raw bounds, `[count, D]`."""
+    engine = torch.quasirandom.SobolEngine(box.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    low, high = torch.tensor(box.low, dtype=torch.float64), torch.tensor(box.high, dtype=torch.float64)
+    points: torch.Tensor = low + (high - low) * engine.draw(count, dtype=torch.float64)
+    return points
 
-    kind: str
-    frozen_lengthscales: bool
-    """whether the features depend on the length-scales, which must then not be learnt"""
+
+def largest_densities(rates: Sequence[float], count: int) -> list[tuple[int, ...]]:
+    """The `count` multi-indices j >= 1 of least sum_d (rates_d j_d)^2, that is of largest spectral density for rates l_d pi / (2 L_d).
+
+    Best first: the successors of j differ in one place, from the last place that was raised on, so that each is met once. Ties are broken
+    by the indices themselves. Plain floats in fixed order: the same everywhere.
+    """
+    start = (1,) * len(rates)
+
+    def cost(index: tuple[int, ...]) -> float:
+        return math.fsum((rate * j) ** 2 for rate, j in zip(rates, index, strict=True))
+
+    heap = [(cost(start), start, 0)]
+    chosen: list[tuple[int, ...]] = []
+    while len(chosen) < count:
+        _, index, place = heapq.heappop(heap)
+        chosen.append(index)
+        for d in range(place, len(rates)):
+            following = (*index[:d], index[d] + 1, *index[d + 1 :])
+            heapq.heappush(heap, (cost(following), following, d))
+    return sorted(chosen)
+
+
+class HilbertSpaceBasis(InputScale):
+    """Eigenfunctions of the Laplacian on the box: the `count` multi-indices with the largest prior spectral density at `reference`."""
 
     def __init__(
         self,
         box: Box,
-        linear_variance: float | None,
+        count: int,
+        reference: Sequence[float],
+        linear_variance: float | None = 1.0,
         meaning: Mapping[str, object] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        """`reference`: length-scales `[D]` at which the index set is chosen. They shape the basis only through that choice. `meaning`: what
+        else the sums hang on (how targets are scaled, which effects were marginalised); it goes into the identity as it stands."""
         super().__init__(box, device)
         self.linear_variance = linear_variance
         self.meaning = dict(meaning or {})
+        rates = [length * math.pi / (2 * width) for length, width in zip(reference, box.half_widths, strict=True)]
+        self.indices = largest_densities(rates, count)
+        table = torch.tensor(self.indices, device=self.device)
+        self._columns = table - 1
+        self._most = [int(column.max()) for column in table.T]
+        self._squared_frequencies = (math.pi * table / (2 * self._edge)).square()
+        self._norm = float(self._edge.prod().rsqrt())
 
     @property
     def size(self) -> int:
         """m, the linear part included."""
-        return self._count + (0 if self.linear_variance is None else self.box.size + 1)
+        return len(self.indices) + (0 if self.linear_variance is None else self.box.size + 1)
 
     @cached_property
     def basis_id(self) -> str:
         """Hash of everything that makes statistics addable. Statistics with different ones must never be added."""
         box = {"low": self.box.low, "high": self.box.high, "half_widths": self.box.half_widths}
         text = {
-            "kind": self.kind,
+            "kind": "hsgp",
             "size": self.size,
             "linear": self.linear_variance is not None,
             "dtype": "float64",
             "box": box,
             "meaning": self.meaning,
+            "indices": self.indices,
         }
-        return hashlib.sha256(json.dumps(text | self._identity(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
 
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
         """phi: raw inputs `[n, D]` to `[n, m]`."""
@@ -174,93 +205,13 @@ class Basis(InputScale, ABC):
 
     def largest(self) -> torch.Tensor:
         """Upper bounds of each feature's square anywhere, `[m]`."""
-        largest = self._largest()
+        largest = torch.full((len(self.indices),), self._norm**2, dtype=torch.float64, device=self.device)
         if self.linear_variance is not None:
             largest = torch.cat([largest, torch.ones(1, dtype=torch.float64, device=self.device), self._edge.square()])
         return largest
 
-    @property
-    @abstractmethod
-    def _count(self) -> int:
-        """Features besides the linear part."""
-
-    @abstractmethod
-    def _identity(self) -> dict[str, object]: ...
-
-    @abstractmethod
-    def _features(self, scaled: torch.Tensor) -> torch.Tensor: ...
-
-    @abstractmethod
-    def _prior(self, parameters: KernelParameters) -> torch.Tensor: ...
-
-    @abstractmethod
-    def _largest(self) -> torch.Tensor: ...
-
-
-def sobol(box: Box, count: int, seed: int) -> torch.Tensor:
-    """`count` scrambled Sobol points within the raw bounds, `[count, D]`."""
-    engine = torch.quasirandom.SobolEngine(box.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-    low, high = torch.tensor(box.low, dtype=torch.float64), torch.tensor(box.high, dtype=torch.float64)
-    points: torch.Tensor = low + (high - low) * engine.draw(count, dtype=torch.float64)
-    return points
-
-
-def largest_densities(rates: Sequence[float], count: int) -> list[tuple[int, ...]]:
-    """The `count` multi-indices j >= 1 of least sum_d (rates_d j_d)^2, that is of largest spectral density for rates l_d pi / (2 L_d).
-
-    Best first: the successors of j differ in one place, from the last place that was raised on, so that each is met once. Ties are broken
-    by the indices themselves. Plain floats in fixed order: the same everywhere.
-    """
-    start = (1,) * len(rates)
-
-    def cost(index: tuple[int, ...]) -> float:
-        return math.fsum((rate * j) ** 2 for rate, j in zip(rates, index, strict=True))
-
-    heap = [(cost(start), start, 0)]
-    chosen: list[tuple[int, ...]] = []
-    while len(chosen) < count:
-        _, index, place = heapq.heappop(heap)
-        chosen.append(index)
-        for d in range(place, len(rates)):
-            following = (*index[:d], index[d] + 1, *index[d + 1 :])
-            heapq.heappush(heap, (cost(following), following, d))
-    return sorted(chosen)
-
-
-class HilbertSpaceBasis(Basis):
-    """Eigenfunctions of the Laplacian on the box: the `count` multi-indices with the largest prior spectral density at `reference`."""
-
-    kind = "hsgp"
-    frozen_lengthscales = False
-
-    def __init__(
-        self,
-        box: Box,
-        count: int,
-        reference: Sequence[float],
-        linear_variance: float | None = 1.0,
-        meaning: Mapping[str, object] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """`reference`: length-scales `[D]` at which the index set is chosen. They shape the basis only through that choice."""
-        super().__init__(box, linear_variance, meaning, device)
-        rates = [length * math.pi / (2 * width) for length, width in zip(reference, box.half_widths, strict=True)]
-        self.indices = largest_densities(rates, count)
-        table = torch.tensor(self.indices, device=self.device)
-        self._columns = table - 1
-        self._most = [int(column.max()) for column in table.T]
-        self._squared_frequencies = (math.pi * table / (2 * self._edge)).square()
-        self._norm = float(self._edge.prod().rsqrt())
-
-    @property
-    def _count(self) -> int:
-        return len(self.indices)
-
-    def _identity(self) -> dict[str, object]:
-        return {"indices": self.indices}
-
     def _features(self, scaled: torch.Tensor) -> torch.Tensor:
-        product = torch.full((len(scaled), self._count), self._norm, dtype=torch.float64, device=self.device)
+        product = torch.full((len(scaled), len(self.indices)), self._norm, dtype=torch.float64, device=self.device)
         for d, most in enumerate(self._most):
             phase = (math.pi / 2) * (scaled[:, d] / self._edge[d] + 1)
             sines = torch.sin(phase[:, None] * torch.arange(1, most + 1, dtype=torch.float64, device=self.device))
@@ -273,116 +224,3 @@ class HilbertSpaceBasis(Basis):
         exponent = -0.5 * (self._squared_frequencies * lengths.square()).sum(dim=1)
         scale = 0.5 * self.box.size * math.log(2 * math.pi) + lengths.log().sum()
         return parameters.signal_variance * (exponent + scale).exp()
-
-    def _largest(self) -> torch.Tensor:
-        return torch.full((self._count,), self._norm**2, dtype=torch.float64, device=self.device)
-
-
-class DrawnBasis(Basis):
-    """A basis that is drawn from a seed which all agents share, for length-scales that are frozen."""
-
-    frozen_lengthscales = True
-    _drawn: torch.Tensor
-    """frequencies or points"""
-
-    def __init__(
-        self,
-        box: Box,
-        lengthscales: Sequence[float],
-        linear_variance: float | None,
-        meaning: Mapping[str, object] | None,
-        device: torch.device | str,
-    ) -> None:
-        super().__init__(box, linear_variance, meaning, device)
-        self.lengthscales = tuple(float(value) for value in lengthscales)
-
-    def _identity(self) -> dict[str, object]:
-        """Of drawn numbers only the first six decimals: the last bits may differ between machines and don't matter. (The length-scales of
-        a run never change: there is one epoch.)"""
-        rounded = np.round(self._drawn.cpu().numpy(), 6) + 0.0
-        drawn = hashlib.sha256(np.ascontiguousarray(rounded, "<f8").tobytes()).hexdigest()
-        return {"lengthscales": self.lengthscales, "epoch": 0, "drawn": drawn}
-
-    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
-        return parameters.signal_variance.expand(self._count)
-
-
-class FourierBasis(DrawnBasis):
-    """Random Fourier features of the squared-exponential kernel (Rahimi & Recht 2007), frequencies from a seed that all agents share."""
-
-    kind = "fourier"
-
-    def __init__(
-        self,
-        box: Box,
-        count: int,
-        lengthscales: Sequence[float],
-        seed: int = 0,
-        linear_variance: float | None = 1.0,
-        meaning: Mapping[str, object] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """`count`: even, a cosine and a sine for each frequency."""
-        super().__init__(box, lengthscales, linear_variance, meaning, device)
-        drawn = np.random.default_rng(seed).standard_normal((count // 2, box.size))
-        self._drawn = torch.from_numpy(drawn).to(self.device) / self._tensor(self.lengthscales)
-
-    @property
-    def _count(self) -> int:
-        return 2 * len(self._drawn)
-
-    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
-        phase = scaled @ self._drawn.T
-        return torch.cat([phase.cos(), phase.sin()], dim=1) / math.sqrt(len(self._drawn))
-
-    def _largest(self) -> torch.Tensor:
-        return torch.full((self._count,), 2.0 / self._count, dtype=torch.float64, device=self.device)
-
-
-class InducingBasis(DrawnBasis):
-    """Whitened inducing points Z (Nystroem). Z comes from a seed and the box, never from data."""
-
-    kind = "inducing"
-
-    def __init__(
-        self,
-        box: Box,
-        points: torch.Tensor,
-        lengthscales: Sequence[float],
-        linear_variance: float | None = 1.0,
-        meaning: Mapping[str, object] | None = None,
-        device: torch.device | str = "cpu",
-        jitter: float = INDUCING_JITTER,
-    ) -> None:
-        """`points[m, D]` in raw units."""
-        super().__init__(box, lengthscales, linear_variance, meaning, device)
-        self.jitter = jitter
-        self._lengths = self._tensor(self.lengthscales)
-        self._drawn = self.scale(points)
-        covariance = self._kernel(self._drawn)
-        covariance.diagonal().add_(jitter)
-        self._factor = torch.linalg.cholesky(covariance)
-
-    @classmethod
-    def seeded(cls, box: Box, count: int, lengthscales: Sequence[float], seed: int = 0, **rest: object) -> InducingBasis:
-        """Z: `count` scrambled Sobol points within the raw bounds of the box; `rest` as in the constructor."""
-        return cls(box, sobol(box, count, seed), lengthscales, **rest)  # type: ignore[arg-type]
-
-    def _kernel(self, scaled: torch.Tensor) -> torch.Tensor:
-        """k(z, x) with unit signal variance, `[m, n]`. Differences are taken one by one: the expanded square loses digits."""
-        difference = (self._drawn[:, None] - scaled[None]) / self._lengths
-        return torch.exp(-0.5 * difference.square().sum(dim=2))
-
-    @property
-    def _count(self) -> int:
-        return len(self._drawn)
-
-    def _identity(self) -> dict[str, object]:
-        return super()._identity() | {"jitter": self.jitter}
-
-    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
-        whitened: torch.Tensor = torch.linalg.solve_triangular(self._factor, self._kernel(scaled), upper=False)
-        return whitened.T
-
-    def _largest(self) -> torch.Tensor:
-        return torch.ones(self._count, dtype=torch.float64, device=self.device)

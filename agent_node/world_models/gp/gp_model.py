@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent_node.contracts import AdditiveWorldModel, Array, Metrics, ModelData, Predict, Prediction
 from agent_node.learners.library.devices import device_of
 from agent_node.session.observation_features import Features
-from agent_node.world_models.gp.feature_basis import Basis, FourierBasis, HilbertSpaceBasis, InducingBasis, KernelParameters
+from agent_node.world_models.gp.feature_basis import HilbertSpaceBasis, KernelParameters
 from agent_node.world_models.gp.gp_posterior import PersonalPosterior, Posterior
 from agent_node.world_models.gp.gp_statistics import PersonalStatistics, Statistics
 from agent_node.world_models.gp.log_evidence import ParameterBounds, log_evidence, maximise
@@ -19,18 +19,13 @@ from agent_node.world_models.gp.transition_encoder import GaussianProcess, Trans
 from agent_node.world_models.settings import GPSettings
 
 
-def build_basis(settings: GPSettings, encoder: TransitionEncoder) -> Basis:
+def build_basis(settings: GPSettings, encoder: TransitionEncoder) -> HilbertSpaceBasis:
     """The basis that settings and layout describe."""
     box, lengthscales = encoder.box(settings.half_width, settings.action_half_width), encoder.lengthscales
     meaning: dict[str, object] = {"change_scale": encoder.scale.tolist(), "personal": None}
     if settings.personal:
         meaning["personal"] = settings.noise_variance / settings.personal_deviation**2
     linear, device = settings.linear_variance or None, device_of(settings.device, "agents.world_model.device")
-    if settings.basis == "fourier":
-        return FourierBasis(box, settings.features, lengthscales, settings.basis_seed, linear, meaning, device)
-    if settings.basis == "inducing":
-        rest = {"linear_variance": linear, "meaning": meaning, "device": device}
-        return InducingBasis.seeded(box, settings.features, lengthscales, settings.basis_seed, **rest)
     return HilbertSpaceBasis(box, settings.features, lengthscales, linear, meaning, device)
 
 
@@ -45,10 +40,7 @@ class GPModel(GaussianProcess, AdditiveWorldModel):
         self._plans: list[torch.Tensor] = []
         start = KernelParameters.of(self.encoder.lengthscales, settings.signal_variance, settings.noise_variance, self.basis.device)
         self._start = self.parameters = start
-        frozen = self.basis.frozen_lengthscales
-        self._bounds = ParameterBounds.around(
-            start, settings.lengthscale_range, settings.signal_range, frozen_lengthscales=frozen, frozen_noise=settings.personal
-        )
+        self._bounds = ParameterBounds.around(start, settings.lengthscale_range, settings.signal_range, frozen_noise=settings.personal)
         ratio = settings.noise_variance / settings.personal_deviation**2
         self._own = PersonalStatistics.zero(self.basis, self.encoder.outputs, self.encoder.action_size, ratio)
         self._total: Statistics | None = None

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.world_models.gp.feature_basis import Basis, KernelParameters
+from agent_node.world_models.gp.feature_basis import HilbertSpaceBasis, KernelParameters
 from agent_node.world_models.gp.gp_statistics import PersonalStatistics, Statistics, symmetric
 
 
@@ -49,7 +49,7 @@ def factorize(gram: torch.Tensor, root: torch.Tensor, noise_variance: float) -> 
 class Posterior:
     """Weights w ~ N(`weights`, Lambda^1/2 A^-1 Lambda^1/2) for every output."""
 
-    basis: Basis
+    basis: HilbertSpaceBasis
     parameters: KernelParameters
     gram: torch.Tensor
     """G that the variance stands on"""
@@ -61,7 +61,7 @@ class Posterior:
     """posterior mean of w, `[m, d_y]`"""
 
     @classmethod
-    def of(cls, basis: Basis, parameters: KernelParameters, statistics: Statistics) -> Posterior:
+    def of(cls, basis: HilbertSpaceBasis, parameters: KernelParameters, statistics: Statistics) -> Posterior:
         """`BasisMismatch`, or `FactorizationError` where the statistics are no sum over data."""
         statistics.require(basis)
         noise = float(parameters.noise_variance)

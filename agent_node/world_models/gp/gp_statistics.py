@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.world_models.gp.feature_basis import Basis
+from agent_node.world_models.gp.feature_basis import HilbertSpaceBasis
 
 TOLERANCE = 1e-8
 """G may have eigenvalues down to minus this (times the largest entry of its diagonal, where that is above 1): rounding"""
@@ -50,7 +50,7 @@ def _upper(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return rows, columns
 
 
-def _zeros(basis: Basis, *shape: int) -> torch.Tensor:
+def _zeros(basis: HilbertSpaceBasis, *shape: int) -> torch.Tensor:
     return torch.zeros(shape, dtype=torch.float64, device=basis.device)
 
 
@@ -76,13 +76,13 @@ class Statistics:
     """sum over agents of ln det(I + tau^2 / sigma^2 A_i^T A_i) of the effects that were marginalised"""
 
     @classmethod
-    def zero(cls, basis: Basis, outputs: int) -> Statistics:
+    def zero(cls, basis: HilbertSpaceBasis, outputs: int) -> Statistics:
         """The statistics of no transitions: all sums 0."""
         size = basis.size
         return cls(basis.basis_id, _zeros(basis, size, size), _zeros(basis, size, outputs), _zeros(basis, outputs), 0.0)
 
     @classmethod
-    def of(cls, basis: Basis, inputs: torch.Tensor, targets: torch.Tensor, batch: int = 2048) -> Statistics:
+    def of(cls, basis: HilbertSpaceBasis, inputs: torch.Tensor, targets: torch.Tensor, batch: int = 2048) -> Statistics:
         """Of transitions: raw inputs `[n, D]` and targets `[n, d_y]`, `batch` rows at a time. `ValueError` where a number is not finite."""
         total = cls.zero(basis, targets.shape[1])
         gram, moment, squares = total.gram, total.moment, total.squares
@@ -109,7 +109,7 @@ class Statistics:
 
     # --- algebra ----------------------------------------------------------------------------------------------------------------------
 
-    def require(self, basis: Basis) -> None:
+    def require(self, basis: HilbertSpaceBasis) -> None:
         """`BasisMismatch` unless they are of this basis."""
         if self.basis_id != basis.basis_id:
             raise BasisMismatch(f"statistics of basis {self.basis_id[:12]} were given to a model of basis {basis.basis_id[:12]}")
@@ -139,7 +139,7 @@ class Statistics:
         return packed
 
     @classmethod
-    def unpack(cls, vector: NDArray[np.float64], basis: Basis, outputs: int) -> Statistics:
+    def unpack(cls, vector: NDArray[np.float64], basis: HilbertSpaceBasis, outputs: int) -> Statistics:
         """Inverse of `pack`, into memory of its own. `InvalidStatistics` for another length; numbers are not looked at (`validate`)."""
         size = basis.size
         if vector.shape != (vector_length(size, outputs),):
@@ -159,7 +159,7 @@ class Statistics:
 
     # --- what sums over data obey -----------------------------------------------------------------------------------------------------
 
-    def validate(self, basis: Basis) -> None:
+    def validate(self, basis: HilbertSpaceBasis) -> None:
         """`InvalidStatistics` (or `BasisMismatch`) unless the numbers could be those of one origin's data: finite, n >= 0, q >= 0,
         0 <= G_kk <= n max phi_k^2, b_k^2 <= G_kk q, G positive semidefinite, and b^T G^-1 b <= q."""
         self.require(basis)
@@ -208,13 +208,13 @@ class PersonalStatistics:
     """r = sigma^2 / tau^2; statistics of different ratios can't be added, so it belongs into the basis' `meaning`"""
 
     @classmethod
-    def zero(cls, basis: Basis, outputs: int, actions: int, ratio: float) -> PersonalStatistics:
+    def zero(cls, basis: HilbertSpaceBasis, outputs: int, actions: int, ratio: float) -> PersonalStatistics:
         """Of no data."""
         cross, squares, targets = _zeros(basis, basis.size, actions), _zeros(basis, actions, actions), _zeros(basis, actions, outputs)
         return cls(Statistics.zero(basis, outputs), cross, squares, targets, ratio)
 
     def absorbed(
-        self, basis: Basis, inputs: torch.Tensor, actions: torch.Tensor, targets: torch.Tensor, batch: int = 2048
+        self, basis: HilbertSpaceBasis, inputs: torch.Tensor, actions: torch.Tensor, targets: torch.Tensor, batch: int = 2048
     ) -> PersonalStatistics:
         """With further transitions: raw inputs `[n, D]`, scaled actions `[n, d_a]`, targets `[n, d_y]`."""
         actions = actions.to(basis.device, torch.float64)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from agent_node.world_models.gp.feature_basis import Basis, KernelParameters
+from agent_node.world_models.gp.feature_basis import HilbertSpaceBasis, KernelParameters
 from agent_node.world_models.gp.gp_posterior import FactorizationError, factorize
 from agent_node.world_models.gp.gp_statistics import Statistics
 
@@ -44,17 +44,15 @@ class ParameterBounds:
         lengthscale_range: tuple[float, float] = (0.25, 10.0),
         signal_range: tuple[float, float] = (1e-4, 1e4),
         noise_range: tuple[float, float] = (NOISE_FLOOR, 1e2),
-        frozen_lengthscales: bool = False,
         frozen_noise: bool = False,
     ) -> ParameterBounds:
-        """Length-scales and signal variance within factors of `start`, the noise variance within absolute bounds, or frozen at `start`."""
+        """Length-scales and signal variance within factors of `start`; the noise variance within absolute bounds, or frozen at `start`."""
         logarithms = start.logarithms()
         size = len(logarithms) - 2
         ends = []
         for end in (0, 1):
             bound = logarithms.clone()
-            if not frozen_lengthscales:
-                bound[:size] += torch.tensor(lengthscale_range[end], dtype=torch.float64).log()
+            bound[:size] += torch.tensor(lengthscale_range[end], dtype=torch.float64).log()
             bound[size] += torch.tensor(signal_range[end], dtype=torch.float64).log()
             if not frozen_noise:
                 bound[size + 1] = torch.tensor(noise_range[end], dtype=torch.float64).log()
@@ -91,7 +89,7 @@ def evidence(statistics: Statistics, prior: torch.Tensor, noise_variance: float)
     return Evidence(value, prior_gradient, noise_gradient)
 
 
-def log_evidence(basis: Basis, parameters: KernelParameters, statistics: Statistics) -> float:
+def log_evidence(basis: HilbertSpaceBasis, parameters: KernelParameters, statistics: Statistics) -> float:
     """ln p(y) in nats, by the module's formula, summed over all outputs. `BasisMismatch` for statistics of another basis."""
     statistics.require(basis)
     with torch.no_grad():
@@ -99,14 +97,14 @@ def log_evidence(basis: Basis, parameters: KernelParameters, statistics: Statist
 
 
 def maximise(
-    basis: Basis, statistics: Statistics, start: KernelParameters, bounds: ParameterBounds, iterations: int = 20
+    basis: HilbertSpaceBasis, statistics: Statistics, start: KernelParameters, bounds: ParameterBounds, iterations: int = 20
 ) -> KernelParameters:
     """theta of greatest evidence within bounds, less n d_y t / (2 sigma^2), by L-BFGS from `start`.
 
-    t is the prior variance that the features lack (`Basis.missing`). So corrected, the evidence of the features bounds that of the whole
-    process from below (Titsias 2009, who takes t over the data), and the posterior with the variance of `gp_posterior` is the one that
-    belongs to the bound. The evidence by itself does not object to a theta of which the features represent next to nothing; the variance
-    that they lack would then outweigh, everywhere and for ever, all data.
+    t is the prior variance that the features lack (`HilbertSpaceBasis.missing`). So corrected, the evidence of the features bounds that
+    of the whole process from below (Titsias 2009, who takes t over the data), and the posterior with the variance of `gp_posterior` is
+    the one that belongs to the bound. The evidence by itself does not object to a theta of which the features represent
+    next to nothing; the variance that they lack would then outweigh, everywhere and for ever, all data.
 
     A function of its arguments alone: agents that start at the same theta with the same statistics get the same theta bit by bit (on
     machines that compute alike, with equally many threads). The best point met is returned. A free

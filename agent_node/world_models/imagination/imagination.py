@@ -15,7 +15,8 @@ ones, a share of them drawn from `uniform_start_ratio` (search control of Dyna: 
 standard deviations, are predicted anew after each refresh: what was stored would go on promising what has become known.
 
 `trusted` is 1 up to the first step of a trajectory whose uncertainty |sigma|_2 exceeds `max_uncertainty`: a policy that exploits learns
-from those steps only, one that explores from all.
+from those steps only, one that explores from all. Where optimism chooses or draws the next state, `mean_following` and `mean_reward` are
+those of the model's mean, from which the policy that exploits learns.
 """
 
 from __future__ import annotations
@@ -136,6 +137,10 @@ class ImaginedTransitions:
     reward_std: Floats
     """what optimism makes of the reward (`Optimism.reward_model`)"""
     trusted: Floats
+    mean_following: Array
+    """as `following`, in the model's mean"""
+    mean_reward: Floats
+    """at `mean_following`"""
 
     def rows(self, chosen: NDArray[np.int64]) -> ImaginedTransitions:
         """The transitions with these indices, in this order."""
@@ -185,6 +190,7 @@ class ImaginedReplay:
                 part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
             if reward_model is not None:
                 part.reward, part.reward_std = reward_model(part.following[:, -1], part.action)
+                part.mean_reward = reward_model(part.mean_following[:, -1], part.action)[0]
         state = self._starts()
         trusted = np.ones(len(state), np.float32)
         predict = self._model.predict if self._optimism is None else self._optimism.transition_function(self._model, self._random)
@@ -204,8 +210,16 @@ class ImaginedReplay:
             epistemic = judged.epistemic.astype(np.float32)
             if self.settings.max_uncertainty is not None:
                 trusted = trusted * (np.linalg.norm(epistemic, axis=1) <= self.settings.max_uncertainty)
-            columns = (column.astype(np.float32) for column in (reward, reward_std, trusted))
-            parts.append(ImaginedTransitions(state, choice.actions, eta, next(columns), following, epistemic, *columns))
+            mean_following, mean_reward = following, reward
+            if self._optimism is not None and not self._optimism.follows_mean:
+                mean_following = _shifted(state, judged.observation)
+                mean_reward = judged.reward if reward_model is None else reward_model(mean_following[:, -1], choice.actions)[0]
+            reward, reward_std, trusted, mean_reward = (column.astype(np.float32) for column in (reward, reward_std, trusted, mean_reward))
+            parts.append(
+                ImaginedTransitions(
+                    state, choice.actions, eta, reward, following, epistemic, reward_std, trusted, mean_following, mean_reward
+                )
+            )
             state = following
         self._kept.append(_together(parts))
         self._whole = _together(list(self._kept))

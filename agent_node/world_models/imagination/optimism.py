@@ -9,7 +9,7 @@
 
 Where rewards are learnt by place (`reward: learned`), their standard deviation tau is a second uncertainty: `bonus` adds weight' * tau,
 which falls likewise; `hallucination` adds beta * tau; `thompson` draws one map of rewards, and adds its difference from the mean. All of
-this applies to the policy that explores; the policy that exploits learns from the mean reward.
+this applies to the policy that explores; the policy that exploits learns from the mean reward and the mean of the model.
 
 Only the epistemic part counts, since noise cannot be learnt. Without optimism the mean is used and nothing is added (greedy).
 """
@@ -37,6 +37,8 @@ class Optimism(Component, ABC):
 
     hallucinated = 0
     """H"""
+    follows_mean = False
+    """whether the next observation is the mean of the model, so that the policy that exploits learns from it too"""
 
     @abstractmethod
     def __init__(self, settings: Any, features: Features, seed: int) -> None: ...
@@ -66,6 +68,8 @@ class Optimism(Component, ABC):
 
 class Bonus(Optimism):
     """Optimism `bonus`: imagined rewards grow with the uncertainty of world model and reward model."""
+
+    follows_mean = True
 
     def __init__(self, settings: BonusSettings, features: Features, seed: int) -> None:
         self.settings = settings

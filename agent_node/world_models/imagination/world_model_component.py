@@ -171,18 +171,25 @@ class WorldModelComponent(Component):
         return self._kept.plan(self._began, steps)
 
     def add_optimistic_prediction(self, sample: TransitionSample) -> None:
-        """Store the extras of optimism with real transitions (`bonus`, `hallucination`, `trusted`)."""
+        """Store the extras of optimism with real transitions: `bonus`, `hallucination`, `trusted`, and where the next observations of
+        imagined transitions are not the mean of the model `mean_next_observation` and `mean_reward`, here what happened."""
         if self.optimism is None or self._kept is None:
             return
         prediction = self.model.predict(sample.observation, sample.action)
         eta = self.optimism.infer_eta(prediction, sample.next_observation[:, -1])
         reward_std = self._kept.reward_std(sample.next_observation[:, -1], sample.action)
-        sample.extras = self._extras(prediction.epistemic, reward_std, eta, np.ones(len(eta), np.float32))
+        trusted = np.ones(len(eta), np.float32)
+        sample.extras = self._extras(prediction.epistemic, reward_std, eta, trusted, sample.next_observation, sample.reward)
 
-    def _extras(self, epistemic: NDArray[np.floating], reward_std: Floats, eta: Floats, trusted: Floats) -> dict[str, Floats]:
+    def _extras(
+        self, epistemic: NDArray[np.floating], reward_std: Floats, eta: Floats, trusted: Floats, mean_following: Array, mean_reward: Floats
+    ) -> dict[str, Floats]:
         if self.optimism is None:
             return {}
-        return {"bonus": self.optimism.bonus(epistemic, reward_std, self.steps), "hallucination": eta, "trusted": trusted}
+        extras = {"bonus": self.optimism.bonus(epistemic, reward_std, self.steps), "hallucination": eta, "trusted": trusted}
+        if not self.optimism.follows_mean:
+            extras |= {"mean_next_observation": self._features.encode(mean_following), "mean_reward": mean_reward}
+        return extras
 
     # --- imagined ones ----------------------------------------------------------------------------------------------------------------
 
@@ -202,7 +209,9 @@ class WorldModelComponent(Component):
         found = self._kept.sample(n)
         return TransitionSample(
             found.state, found.action, found.reward, found.following, np.zeros(n, np.float32), np.full(n, -1, np.int64), np.ones(n, bool),
-            extras=self._extras(found.epistemic, found.reward_std, found.eta, found.trusted),
+            extras=self._extras(
+                found.epistemic, found.reward_std, found.eta, found.trusted, found.mean_following, found.mean_reward
+            ),
         )  # fmt: skip
 
     # --- parameters and checkpoints ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.config.checks.settings_shape import Shape, data_at, kind_of, nearest_keys, places_of, shape_at, shape_of, step
-from orchestrator.config.key_names import present_key, present_value, replaced_key
+from orchestrator.config.key_names import present_key, present_value, removed_value, replaced_key
 from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, overlap, place, plain, renamed
 from protocols.runtime.component_registry import kinds
@@ -135,15 +135,18 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         text = f'the key "kind" is missing; it is one of {", ".join(_kinds(here))}'
     else:
         choices = [str(choice) for choice in here.choices] if here is not None else []
+        removed = removed_value(path, value, root) if kind == "literal_error" else None
         if kind == "literal_error" and (present_choice := present_value(path, value, root)) in choices:
             suggestion = present_choice
         elif kind == "bool_type" and isinstance(value, str):
             suggestion = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), nearest(value, ["true", "false"]))
-        elif kind == "literal_error" or (isinstance(value, str) and len(errors) > 1):
+        elif removed is None and (kind == "literal_error" or (isinstance(value, str) and len(errors) > 1)):
             suggestion = nearest(str(value), choices)
         phrases = list(dict.fromkeys(_phrase(error, value, choices, bool(path) and isinstance(path[-1], int)) for error in errors))
         text = f"{shown(value)} {', and '.join(phrases)}" if phrases[0].startswith(("is ", "has ", "breaks ")) else phrases[0]
-        if isinstance(value, dict) and (wrong := _wrong_keys(errors)):
+        if removed is not None:
+            text = f"{shown(value)} {removed}"
+        elif isinstance(value, dict) and (wrong := _wrong_keys(errors)):
             text = f"{shown(value)} {wrong}"
         elif text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
             right = nearest(value, kinds_here)
@@ -173,7 +176,9 @@ def _elsewhere(path: Path, root: type[Settings]) -> str:
 
 
 def _meant_key(path: Path, data: Any, root: type[Settings]) -> str | None:
-    """The present name of a key of an earlier version, or the nearest key."""
+    """The present name of a key of an earlier version, or the nearest key; None for a key that was replaced or removed."""
+    if replaced_key(path, root) is not None:
+        return None
     keys = _keys_around(path, data, root)
     present = present_key(path, root)
     return present if present in keys else nearest(str(path[-1]), keys)

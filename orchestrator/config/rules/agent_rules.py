@@ -259,8 +259,7 @@ def _experience(subject: RuleContext) -> Iterator[Finding]:
             yield Finding(where, f"{text}; write null, or agents.learner.recurrent: null")
             break
     if subject.playable and subject.facts.has_goals:
-        text = f"rewards in {configuration.environment.id} depend on the goal that was pursued; write null"
-        yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares surprising transitions, and relabels them)")
+        yield Finding(where, f"rewards in {configuration.environment.id} depend on the goal that was pursued; write null")
 
 
 @reads("agents")
@@ -302,3 +301,17 @@ def _replay_rewards(subject: RuleContext) -> Iterator[Finding]:
         if not set(needed) <= set(settings.learner.capabilities):
             text = f"{settings.replay_reward.kind} needs a learner with {' and '.join(needed)}, which {settings.learner.kind} is not"
             yield Finding((*top, "replay_reward"), f"{text}; write null, or choose {kinds_with('learner', *needed)}")
+
+
+@reads("agents")
+def _imitation(subject: RuleContext) -> Iterator[Finding]:
+    """What is imitated are pairs of observation and action, without goals."""
+    for _, top, settings in subject.agents:
+        if settings.imitation is None:
+            continue
+        where = (*top, "imitation")
+        if "imitation" not in settings.learner.capabilities:
+            text = f"{settings.imitation.kind} trains the policy of a learner with imitation, which {settings.learner.kind} is not"
+            yield Finding(where, f"{text}; write null, or choose {kinds_with('learner', 'imitation')}")
+        elif settings.teacher is not None:
+            yield Finding(where, "own actions are imitated without their goals, and agents.teacher sets goals; write null for one of them")

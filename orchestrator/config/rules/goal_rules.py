@@ -62,28 +62,6 @@ def _goals(subject: RuleContext) -> Iterator[Finding]:
         yield Finding(("environment", "supervisor"), text)
 
 
-@reads("agents", "exchange.hindsight")
-def _abilities(subject: RuleContext) -> Iterator[Finding]:
-    hindsight = subject.configuration.exchange.hindsight
-    if hindsight is None:
-        return
-    for name, _, settings in subject.agents:
-        learner = settings.learner
-        lacks = {"probabilities", "td_errors"} - set(learner.capabilities)
-        if hindsight.partner == "corrected" and "probabilities" in lacks:
-            text = f"corrected needs action probabilities, which {learner.kind} of {name} does not provide"
-            yield Finding(("exchange", "hindsight", "partner"), f"{text}; write consistent, or {_learners('probabilities')}")
-        if hindsight.segments is not None and lacks:
-            text = f"needs temporal-difference errors and action probabilities, which {learner.kind} of {name} does not provide"
-            yield Finding(
-                ("exchange", "hindsight", "segments"), f"{text}; write segments: null, or {_learners('probabilities', 'td_errors')}"
-            )
-
-
-def _learners(*capabilities: str) -> str:
-    return f"choose learner {kinds_with('learner', *capabilities)}"
-
-
 @reads("environment", "exchange.negotiation", "clock", "tick", "network.topology", "agents.count")
 def _negotiation(subject: RuleContext) -> Iterator[Finding]:
     """Keys without effect, and deadlines within which no agreement is possible."""

@@ -13,7 +13,7 @@ from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.launch.placement import node_requests
 from protocols.faults.fault_checks import FaultRuleContext, check, unsupported_under_logical_clock
 from protocols.faults.fault_schedule import ends_of
-from protocols.runtime.node_start import ipc_works
+from protocols.runtime.node_start import ipc_works, shared_memory_works
 from protocols.runtime.settings_types import format_size
 from protocols.wire.message_registry import message_kinds
 
@@ -37,13 +37,14 @@ def _bind(subject: RuleContext) -> Iterator[Finding]:
 @reads("network.transport", "launch.engine")
 def _transport(subject: RuleContext) -> Iterator[Finding]:
     network, launch = subject.configuration.network, subject.configuration.launch
-    if network.transport == "ipc" and not launch.one_machine:
-        yield Finding(
-            ("network", "transport"), f"Unix-domain sockets end at this machine, and launch.engine is {launch.engine}; write auto or tcp"
-        )
-    elif network.transport == "ipc" and not ipc_works():
-        text = "this machine has no Unix-domain sockets without files (Linux has them); write auto or tcp"
-        yield Finding(("network", "transport"), text)
+    where = ("network", "transport")
+    if network.transport in ("ipc", "shared") and not launch.one_machine:
+        medium = "Unix-domain sockets end" if network.transport == "ipc" else "shared memory ends"
+        yield Finding(where, f"{medium} at this machine, and launch.engine is {launch.engine}; write auto or tcp")
+    elif network.transport in ("ipc", "shared") and not ipc_works():
+        yield Finding(where, "this machine has no Unix-domain sockets without files (Linux has them); write auto or tcp")
+    elif network.transport == "shared" and not shared_memory_works():
+        yield Finding(where, "this machine has no sealed memory files that processes share (Linux on x86-64 has them); write auto or ipc")
 
 
 @reads("network", "launch.engine")

@@ -34,8 +34,9 @@ def _of_world_model(settings: AgentSettings) -> Unused:
     if "additive_statistics" in model.capabilities:
         text = f"{model.kind} is refreshed after agents.world_model.refresh own transitions"
         yield imagination, (*within, "every"), text
-    if optimism is None:
-        yield imagination, (*within, "max_uncertainty"), "without agents.optimism there is one policy, which learns from all steps"
+    if optimism is None or not getattr(settings.learner, "exploit", True):
+        text = "without agents.optimism and agents.learner.exploit there is one policy, which learns from all steps"
+        yield imagination, (*within, "max_uncertainty"), text
     if imagination.reward != "learned":
         text = f"agents.world_model.imagination.reward is {imagination.reward}, and only learned rewards have"
         yield imagination, (*within, "reward_cell_size"), f"{text} cells"

@@ -67,7 +67,8 @@ def loaded(path: Path, overrides: Sequence[str], settings: SimulationSettings, s
 class Simulation:
     """One simulation of a configuration that `loaded` has made."""
 
-    def __init__(self, configuration: Configuration, request: SimulationSettings) -> None:
+    def __init__(self, configuration: Configuration, request: SimulationSettings, network: Network | None = None) -> None:
+        """`network`: an empty one to simulate in, by default a new one."""
         self.configuration = configuration
         self.request = request
         self.notes: list[str] = []
@@ -76,7 +77,7 @@ class Simulation:
         self.names = configuration.agent_names()
         self.graph: Graph = make_graph(configuration.network.topology, self.names, configuration.seed)
         self.rates: Rates = rates(self.graph)
-        self.network = Network(wire=request.wire)
+        self.network = network or Network(wire=request.wire)
         self.settings = self._consensus()
         self.machines: dict[str, Averager] = {name: self._machine(name) for name in self.names}
         x = np.random.default_rng(configuration.seed).standard_normal((len(self.names), request.dimension))
@@ -118,7 +119,7 @@ class Simulation:
         def done() -> bool:
             nonlocal agreed_at, reported
             agreed = population.agreed(request.tolerance)
-            self._reach()
+            self.advance()
             if agreed and agreed_at is None:
                 agreed_at, self._traffic = population.curve[-1], (self.network.sent, self.network.bytes)
             if population.closed >= limit * len(self.names):
@@ -193,7 +194,7 @@ class Simulation:
             self.died += 1
 
         self.deaths = SimulatedDeaths(self.schedule, self.names, die, self._return, supervision.restart_delay, self._began)
-        self._reach()
+        self.advance()
 
     @property
     def _healed(self) -> bool:
@@ -203,7 +204,7 @@ class Simulation:
     def _played(self) -> int:
         return len(self.director.done) if self.director is not None else 0
 
-    def _reach(self) -> None:
+    def advance(self) -> None:
         """Deaths and returns that are due; a look is arranged for the next that goes by time."""
         if self.deaths is not None:
             self.deaths.reach(self.network.now, self._played, self.population.closed / len(self.names))
@@ -213,7 +214,7 @@ class Simulation:
 
     def _schedule_check(self) -> None:
         self._look = float("inf")
-        self._reach()
+        self.advance()
 
     def _return(self, name: str) -> None:
         self._start(name)

@@ -29,16 +29,17 @@ import psutil
 from orchestrator.launch.addresses import placed
 from orchestrator.launch.engine import Invitation, announcement
 from orchestrator.launch.host.host_files import APART, HostFiles, directory_of
-from orchestrator.launch.host.host_resources import PERIOD, UsageMeter
+from orchestrator.launch.host.host_resources import PERIOD, NodeStates, UsageMeter
 from orchestrator.launch.host.node_processes import NodeProcesses
 from orchestrator.launch.process_control import MARK, WITH_PARENT, die_with_parent
-from protocols.conversations.control.control_messages import Command, CommandAck, Heartbeat, HeartbeatAck
+from protocols.conversations.control.control_messages import Command, CommandAck, Heartbeat, HeartbeatAck, wait_fields
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Welcome
 from protocols.conversations.node_processes.node_process_messages import NodeEndedAck, SignalNode, StartNode, StopNode
 from protocols.runtime import logs
 from protocols.runtime.errors import AuthenticationError, ExitCode, MurmurationError, error_of
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import RUN_SERVER, read_token
+from protocols.runtime.waits import WaitRegistry
 from protocols.transport import Identity, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
 from protocols.wire.messages import Message
@@ -66,6 +67,7 @@ class Host:
             (directory / "hosts").mkdir(exist_ok=True)
         self._nodes = NodeProcesses(invitation, transport, directory, self._files)
         self._usage = UsageMeter(directory / "hosts" / f"{invitation.host}.usage.json")
+        self._waits, self._states = WaitRegistry(), NodeStates()
         self._sampled = 0.0
         self._answered = time.monotonic()
         self._asked_to_end: str | None = None
@@ -84,6 +86,7 @@ class Host:
             for received in self._transport.receive(_TURN):
                 self._answered = time.monotonic()
                 self._handle(received.message, received.arrays)
+            self._waits.turn(tuple)
             self._turn(time.monotonic())
         logger.info("the host ends: %s", self._asked_to_end)
         self._measure()
@@ -104,7 +107,7 @@ class Host:
         invitation = self._invitation
         hello = Hello(
             role="host",
-            token=read_token(Path(invitation.token_file)) if invitation.token_file else "",
+            token=self._transport.options.token,
             schema=schema_hash("host"),
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -127,7 +130,7 @@ class Host:
                 if isinstance(received.message, Welcome):
                     self._answered = time.monotonic()
                     welcome = True
-                elif isinstance(received.message, Refuse):
+                elif isinstance(received.message, Refuse) and received.message.rid == hello.rid:
                     raise error_of(received.message.code, f"the run server refused: {received.message.text}")
                 else:  # orders that came with the welcome
                     self._handle(received.message, received.arrays)
@@ -166,7 +169,9 @@ class Host:
             self.ask_to_end(f"no word from the run server for {self._invitation.orphan:g} s")
 
     def _heartbeat(self) -> None:
-        self._transport.send("ctl", RUN_SERVER, Heartbeat(phase="host", memory=psutil.Process().memory_info().rss))
+        memory, processes = psutil.Process().memory_info().rss, self._states.look(self._nodes.living)
+        beat = Heartbeat(phase="host", memory=memory, processes=processes, **wait_fields(self._waits.report()))
+        self._transport.send("ctl", RUN_SERVER, beat)
 
     def _measure(self) -> None:
         self._usage.sample(self._nodes.living)
@@ -187,7 +192,8 @@ def main() -> int:
         _forget_main_module()
         os.environ.setdefault(MARK, invitation.directory)  # where the engine has set no other
         keys = KeyPair.make() if invitation.server_key else None
-        transport = Transport(Identity(invitation.run, invitation.host, role="host"), TransportOptions(keys=keys))
+        token = read_token(Path(invitation.token_file)) if invitation.token_file else ""
+        transport = Transport(Identity(invitation.run, invitation.host, role="host"), TransportOptions(keys=keys, token=token))
         try:
             host = Host(invitation, transport)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from orchestrator.launch.process_states import process_state
 from orchestrator.results.run_files import write_json
+from protocols.conversations.control.control_messages import MOST_PROCESSES, ProcessField
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 """with the GPUs that a host may use, set by the engine, or the one that a node may use, set by the host"""
@@ -31,6 +34,23 @@ def least_used(gpus: Sequence[str], used: Iterable[str]) -> str:
     """The GPU that fewest use, the first of several; "" without any."""
     count = Counter(used)
     return min(gpus, key=lambda gpu: count[gpu], default="")
+
+
+class NodeStates:
+    """State and share of a core of the nodes' processes, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, tuple[float, float]] = {}
+
+    def look(self, pids: Mapping[str, int]) -> list[ProcessField]:
+        """Of at most `MOST_PROCESSES`, those that neither run nor sleep first."""
+        now, before, self._before, found = time.monotonic(), self._before, {}, []
+        for name, pid in pids.items():
+            if (seen := process_state(pid)) is not None:
+                then, cpu = before.get(pid, (now, seen.cpu))
+                self._before[pid] = now, seen.cpu
+                found.append(ProcessField(name, seen.state, (seen.cpu - cpu) / max(now - then, 1e-3)))
+        return sorted(found, key=lambda field: field.state in "RS")[:MOST_PROCESSES]
 
 
 PERIOD = 2.0

@@ -71,8 +71,8 @@ class NodeProcesses:
 
     @property
     def living(self) -> dict[str, int]:
-        """Process numbers by node."""
-        return {name: node.pid for name, node in self._nodes.items() if node.code is None}
+        """Process numbers by node; may be asked for by any thread."""
+        return {name: node.pid for name, node in list(self._nodes.items()) if node.code is None}
 
     def warm_up(self) -> None:
         """Start the fork server; it imports its modules while the host joins the run."""

@@ -8,6 +8,7 @@ are not given up, the graph of these is connected, and every environment server 
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,10 +66,15 @@ class _Node:
     restarts: int = 0
 
 
+_PROGRAM_FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL})
+"""signals that a process causes itself, by a mistake in native code"""
+
+
 def describe_exit(code: int) -> str:
     """An exit code or negative signal number in words."""
     if code < 0:
-        return f"killed by signal {-code}"
+        fault = f" ({str(signal.strsignal(-code)).lower()})" if -code in _PROGRAM_FAULTS else ""
+        return f"killed by signal {-code}{fault}"
     name = ExitCode(code).name.lower().replace("_", " ") if code in set(ExitCode) else "an unlisted code"
     return f"exit {code} ({name})"
 

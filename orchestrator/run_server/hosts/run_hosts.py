@@ -24,6 +24,8 @@ class HostRecord:
     handle: HostHandle
     machine: str = ""
     """name of the machine, from its `Hello`"""
+    pid: int = 0
+    """its process there"""
     ended: bool = False
     lost: bool = False
     """it was reported as lost"""
@@ -81,6 +83,11 @@ class RunHosts:
         """Hosts that take part."""
         return [name for name, record in self.records.items() if not record.ended and self.membership[name].state == MemberState.ALIVE]
 
+    @property
+    def running(self) -> list[str]:
+        """Hosts whose process has not ended, as far as is known."""
+        return [name for name, record in self.records.items() if not record.ended]
+
     def abandon(self, name: str) -> None:
         """The run goes on without this host: where its process still runs, it is killed."""
         self._engine.end(self.records[name].handle, now=True)
@@ -114,7 +121,7 @@ class RunHosts:
         are lost return no files, so that is not waited for; nor with `at_once`. True when no host is left to wait for."""
         if self._stopping is None:
             self._stopping = OrderedStop([list(self.records)], grace=StopTimeouts(stop=self.patience))
-        remaining = [name for name, record in self.records.items() if not record.ended]
+        remaining = self.running
         if at_once or all(self.records[name].lost for name in remaining):
             self._stopping.hurry()
         for name, measure in self._stopping.tick(now, remaining):

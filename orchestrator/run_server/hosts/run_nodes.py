@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,6 +115,14 @@ class RunNodes:
             self.record(message.node, message.pid)
             if message.key:
                 self._view.membership.keyed(message.node, message.incarnation, message.key)
+
+    def pid_here(self, name: str) -> int | None:
+        """The process of a node or host, where it is on this machine."""
+        node = self.processes.get(name)
+        host = self._hosts.records.get(name if node is None else node.host)
+        if host is None or host.machine != socket.gethostname():
+            return None
+        return host.pid if node is None else node.pid
 
     def ended(self, message: NodeEnded) -> int | None:
         """A host reports that the process ended: the exit code that counts, or None when that is no news."""

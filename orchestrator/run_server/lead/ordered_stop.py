@@ -37,6 +37,11 @@ class OrderedStop:
         """No node is left to wait for."""
         return not self._stages
 
+    def waiting(self, living: Collection[str]) -> tuple[list[str], float | None]:
+        """Nodes of the present stage that have not ended, and until when it waits for them."""
+        stage = self._stages[0] & set(living) if self._stages else set()
+        return sorted(stage), self._next[-1][0] if self._next else None
+
     def hurry(self) -> None:
         """No more order: all nodes are killed at the next tick."""
         if not self.at_once:

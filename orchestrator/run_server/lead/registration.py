@@ -21,7 +21,14 @@ from orchestrator.run_server.hosts.node_commands import Admission, NodeCommands
 from orchestrator.run_server.hosts.run_hosts import PATIENCE, RunHosts
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
 from orchestrator.run_server.lead.status_snapshot import RunView, snapshot_json
-from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest, Status, StatusRequest, StopRequest
+from protocols.conversations.client_requests.client_messages import (
+    FaultRequest,
+    RestartRequest,
+    Status,
+    StatusRequest,
+    StopRequest,
+    WhyRequest,
+)
 from protocols.conversations.control.control_messages import CommandAck, Event, EventAck, Heartbeat, HeartbeatAck, Metrics
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Welcome
 from protocols.conversations.node_processes.node_process_messages import NodeEnded, NodeEndedAck, NodeStarted
@@ -104,6 +111,8 @@ class Registration:
         """clients' requests that the run end"""
         self.requests: list[tuple[str, RestartRequest | FaultRequest]] = []
         """what clients want of single nodes, by client; each is to be answered (`reply`)"""
+        self.questions: list[tuple[str, WhyRequest]] = []
+        """clients that ask what the nodes wait for; each is to be answered (`answer`)"""
         self.finished = False
         """the environment server has done the last evaluation"""
         self.training_over: str | None = None
@@ -134,7 +143,7 @@ class Registration:
                 self._from_node(received, now)
             elif src in self.clients:
                 self._from_client(src, message, now)
-            elif isinstance(message, StatusRequest | StopRequest | RestartRequest | FaultRequest):
+            elif isinstance(message, StatusRequest | StopRequest | RestartRequest | FaultRequest | WhyRequest):
                 self._refuse(src, message, Refuse(code=ExitCode.AUTHENTICATION, text="send Hello with the run's token first"))
         except (KeyError, ValueError, TypeError) as error:
             logger.warning("%s from %s was not understood: %r", type(message).__name__, src, error)
@@ -167,7 +176,7 @@ class Registration:
             return None
         if hello.role == "host" and src in self._hosts.records:
             if self._hosts.membership.hello(src, hello.inc, "", now):
-                self._hosts.records[src].machine = hello.host
+                self._hosts.records[src].machine, self._hosts.records[src].pid = hello.host, hello.pid
                 if APART in hello.features:
                     self._hosts.patience = PATIENCE
                     self._nodes.files.apart(src)
@@ -193,6 +202,7 @@ class Registration:
             return
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", host, HeartbeatAck())
+            self._view.heartbeats[host] = now, message
         elif isinstance(message, NodeStarted):
             self._nodes.started(host, message)
         elif isinstance(message, NodeEnded):
@@ -212,6 +222,7 @@ class Registration:
             return
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", src, HeartbeatAck())
+            view.heartbeats[src] = now, message
             view.phases[src] = message.phase
             view.rounds[src] = message.rounds
             if src == ENVIRONMENT:
@@ -232,10 +243,12 @@ class Registration:
     def _from_client(self, src: str, message: Message, now: float) -> None:
         if isinstance(message, StatusRequest):
             self.clients.asked(src, message, now)
-            self._answer(src, message, message.after, now)
+            self.answer(src, message, message.after, now)
         elif isinstance(message, StopRequest):
             self.stops.append(message)
-            self._answer(src, message, self._view.events.last_id, now)
+            self.answer(src, message, self._view.events.last_id, now)
+        elif isinstance(message, WhyRequest):
+            self.questions.append((src, message))
         elif isinstance(message, RestartRequest | FaultRequest):
             self._wished(src, message, now)
 
@@ -255,9 +268,10 @@ class Registration:
         if isinstance(answer, Refuse):
             self._refuse(src, request, answer)
         else:
-            self._answer(src, request, self._view.events.last_id, now, answer)
+            self.answer(src, request, self._view.events.last_id, now, answer)
 
-    def _answer(self, src: str, request: Message, after: int, now: float, answer: Mapping[str, Any] | None = None) -> None:
+    def answer(self, src: str, request: Message, after: int, now: float, answer: Mapping[str, Any] | None = None) -> None:
+        """Send the status of the run, with the events after number `after`, and an `answer` where the request has one."""
         frame = np.frombuffer(snapshot_json(self._view, now, after, answer), np.uint8)
         self._transport.try_send("ctl", src, Status(rid=request.rid), {"snapshot": frame})
 

@@ -24,13 +24,16 @@ from orchestrator.run_server.faults.manual_faults import ManualFaults
 from orchestrator.run_server.hosts.node_commands import Admission, NodeCommands
 from orchestrator.run_server.hosts.restart_supervision import RestartOutcome, describe_exit
 from orchestrator.run_server.hosts.run_hosts import RunHosts
-from orchestrator.run_server.hosts.run_nodes import UP, RunNodes
+from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, UP, RunNodes
+from orchestrator.run_server.hosts.starvation import StarvationWatch
 from orchestrator.run_server.lead.ordered_stop import OrderedStop
 from orchestrator.run_server.lead.registration import Registration
 from orchestrator.run_server.lead.status_snapshot import RunView
+from orchestrator.run_server.waits.wait_facts import wait_facts
 from protocols.conversations.membership.membership import MembershipChange, MemberState
 from protocols.conversations.node_processes.node_process_messages import NodeEnded
 from protocols.runtime.errors import ExitCode
+from protocols.runtime.waits import PendingWait
 from protocols.transport import Transport
 
 FINISH_TIMEOUT = 600.0
@@ -89,11 +92,14 @@ class RunLeader:
         self._start_timeout = start_timeout
         self._commands = NodeCommands()
         self._nodes = RunNodes(view, transport, hosts)
+        self._starvation = StarvationWatch(self._nodes.pid_here)
+        view.membership.spares = hosts.membership.spares = self._starvation.spares
         self._reception = Registration(view, transport, hosts, self._nodes, self._commands, admission)
         self.faults = FaultScheduler(view, self._nodes, self._commands, plan)
         self._by_hand = ManualFaults(view, transport, self._nodes, self._commands, self.faults)
         self._roster_sent = (-1, 0.0)
         self._stopping: OrderedStop | None = None
+        self._phase_began = time.monotonic()
         self._finish_deadline = 0.0
         self._episodes_seen = (0, 0)
         self._reached = ""
@@ -110,6 +116,7 @@ class RunLeader:
         self._obey(now)
         self._watch_hosts(now)
         self._watch_nodes(now)
+        self._report_starved()
         self.faults.tick(now, self.phase == Phase.TRAINING)
         self._advance(now)
         self._advance_stop(now)
@@ -143,6 +150,10 @@ class RunLeader:
         stops, self._reception.stops = self._reception.stops, []
         for request in stops:
             self.stop(RunOutcome("STOPPED", ExitCode.INTERRUPTED, request.reason or "stopped by request"), now, request.now)
+        questions, self._reception.questions = self._reception.questions, []
+        for client, question in questions:
+            facts = wait_facts(self.view, self._nodes, self._hosts, self._waits(), now)
+            self._reception.answer(client, question, self.view.events.last_id, now, facts)
         asked, self._reception.requests = self._reception.requests, []
         for client, wish in asked:
             answer = self._by_hand.grant(wish, self.phase == Phase.TRAINING, now)
@@ -199,6 +210,11 @@ class RunLeader:
                 self._reception.byes.pop(name, None)
                 self._nodes.restart(name, now, self._by_hand.starts_cold(name))
         self._nodes.insist(now)
+
+    def _report_starved(self) -> None:
+        for name, text in self._starvation.starved:
+            self.view.event("warning", "node.starved", text, name)
+        self._starvation.starved.clear()
 
     def _changed(self, change: MembershipChange, now: float) -> None:
         """A node went from one state to another."""
@@ -338,6 +354,24 @@ class RunLeader:
             if member.state in UP:
                 self._commands.give(member.name, member.incarnation, "finish", now)
 
+    def _waits(self) -> list[PendingWait]:
+        """What the run server waits for in this phase; in training it leads, and waits for nothing."""
+        hosts, nodes, began = self._hosts, self.view.membership.members.values(), self._phase_began
+        if self.phase == Phase.QUEUED:
+            return [PendingWait(hosts.waiting or "capacity for hosts", (), began)]
+        if self.phase == Phase.HOSTS:
+            missing = [name for name in hosts.records if name not in hosts.living]
+            return [PendingWait("the registration", tuple(missing), began, self._start_deadline)]
+        if self.phase == Phase.NODES:
+            missing = [member.name for member in nodes if member.state not in UP]
+            return [PendingWait("the registration", tuple(missing), began, self._start_deadline)]
+        if self.phase == Phase.EVALUATION:
+            return [PendingWait("the end of the last evaluation", (ENVIRONMENT,), began, self._finish_deadline)]
+        if self.phase == Phase.STOPPING and self._stopping is not None:
+            remaining, deadline = self._stopping.waiting(self._nodes.living)
+            return [PendingWait("the end of the process", tuple(remaining), began, deadline)]
+        return [PendingWait("the end of the process", tuple(hosts.running), began)] if self.phase == Phase.CLOSING else []
+
     def _advance_stop(self, now: float) -> None:
         """End nodes in their order, then hosts."""
         if self._stopping is not None:
@@ -372,5 +406,5 @@ class RunLeader:
             self._transport.try_send("ctl", name, command)
 
     def _go(self, phase: Phase) -> None:
-        self.phase = phase
+        self.phase, self._phase_began = phase, time.monotonic()
         self.view.phase = phase.name.lower()

@@ -15,6 +15,7 @@ from orchestrator.results.run_files import EventLog, RunFiles
 from orchestrator.run_server.hosts.restart_supervision import Supervisor
 from orchestrator.run_server.lead.run_progress import RunProgress
 from orchestrator.run_server.metrics.metrics_collector import RUN_NODE, MetricsCollector
+from protocols.conversations.control.control_messages import Heartbeat
 from protocols.conversations.membership.membership import MemberNode, Membership, MemberState
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class RunView:
     evaluation: tuple[int, int, float] = (0, 0, 0.0)
     """of the evaluation that is being played: episodes that ended, episodes in all (0: none is), seconds that are left (0: unknown)"""
     pids: dict[str, int] = field(default_factory=dict)
+    heartbeats: dict[str, tuple[float, Heartbeat]] = field(default_factory=dict)
+    """node or host to its newest heartbeat, and the monotonic time at which it came"""
     phases: dict[str, str] = field(default_factory=dict)
     up_after: dict[str, float] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)

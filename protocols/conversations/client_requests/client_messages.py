@@ -1,4 +1,4 @@
-"""Messages between a command line and the run server: status, stop, restart, faults."""
+"""Messages between a command line and the run server: status, stop, restart, faults, waits."""
 
 from __future__ import annotations
 
@@ -47,8 +47,13 @@ class FaultRequest(Message):
     heal: Annotated[str, Meta(max_length=64)] = ""
 
 
+class WhyRequest(Message):
+    """Client -> run server: what does each process wait for? Answered by `Status`, whose snapshot has an `answer`
+    (`orchestrator.run_server.waits.wait_facts`)."""
+
+
 register_conversation(
     "client_requests",
-    route("ctl", "client", "run", StatusRequest, StopRequest, RestartRequest, FaultRequest),
+    route("ctl", "client", "run", StatusRequest, StopRequest, RestartRequest, FaultRequest, WhyRequest),
     route("ctl", "run", "client", Status),
 )

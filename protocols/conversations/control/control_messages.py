@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from protocols.runtime.waits import LONGEST_TEXT, MOST_FRAMES, MOST_PEERS, MOST_WAITS, WaitReport
 from protocols.wire.message_registry import register_conversation, route
 from protocols.wire.messages import Count, Message, Name, Seconds, Text
 
+MOST_PROCESSES = 128
+"""processes of nodes of which one heartbeat of a host has the state"""
+
+
+class WaitField(msgspec.Struct, forbid_unknown_fields=True):
+    """One wait of a process (`protocols.runtime.waits.CurrentWait`)."""
+
+    operation: Annotated[str, Meta(max_length=LONGEST_TEXT)]
+    peers: Annotated[list[Name], Meta(max_length=MOST_PEERS)] = []
+    seconds: Seconds = 0.0
+    left: Seconds | None = None
+    usual: Seconds = 0.0
+    own: bool = False
+
+
+class ProcessField(msgspec.Struct, forbid_unknown_fields=True):
+    """The process of a node as its host finds it: the system's letter for its state (R, S, D, T, Z) and its share of a core."""
+
+    node: Name
+    state: Annotated[str, Meta(max_length=1)]
+    cpu: Seconds = 0.0
+
 
 class Heartbeat(Message):
-    """Node -> run server, every 0.5 s from the communication thread. LW. `evaluated` of `evaluating` episodes of an evaluation have
-    ended, and the others take about `evaluation_left` seconds (0: unknown); 0 of 0 where none is played."""
+    """Node or host -> run server, every 0.5 s from the communication thread. LW. `evaluated` of `evaluating` episodes of an evaluation have
+    ended, and the others take about `evaluation_left` seconds (0: unknown); 0 of 0 where none is played. `waits`: what the process waits
+    for, `stack`: its main thread's, innermost frame first, where that has been away. `processes`: of a host, those of its nodes."""
 
     ticks: Count = 0
     updates: Count = 0
@@ -27,6 +51,18 @@ class Heartbeat(Message):
     evaluated: Count = 0
     evaluating: Count = 0
     evaluation_left: Seconds = 0.0
+    waits: Annotated[list[WaitField], Meta(max_length=MOST_WAITS)] = []
+    stack: Annotated[list[Annotated[str, Meta(max_length=LONGEST_TEXT)]], Meta(max_length=MOST_FRAMES)] = []
+    processes: Annotated[list[ProcessField], Meta(max_length=MOST_PROCESSES)] = []
+
+
+def wait_fields(report: WaitReport) -> dict[str, Any]:
+    """The fields of a heartbeat with the waits of a process."""
+    waits = [
+        WaitField(wait.operation[:LONGEST_TEXT], list(wait.peers[:MOST_PEERS]), wait.seconds, wait.left, wait.usual, wait.own)
+        for wait in report.waits
+    ]
+    return {"waits": waits, "stack": list(report.stack)}
 
 
 class HeartbeatAck(Message):

@@ -9,12 +9,12 @@
 SUSPECT after `suspect` and DEAD after `dead` seconds without any valid message, STUCK after `stuck` seconds of messages without progress.
 A machine without socket, clock or thread: its driver drains the sockets *before* it calls `tick`, so that its own stalls are not taken
 for other nodes' silence; a gap of more than `lag` between two ticks is moreover given to every node once, as time in which the run server
-did not receive.
+did not receive. Where silence has another cause (`spares`), a node stays SUSPECT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -88,6 +88,9 @@ class Membership:
         self.timeouts = timeouts
         self.members: dict[str, MemberNode] = {}
         self.version = 0
+        self.spares: Callable[[str, float, float, float], bool] = lambda name, since, now, limit: False
+        """asked about every suspect node at every tick, with its name, the time of its last message, the present time and `timeouts.dead`:
+        whether its process is there in spite of its silence"""
         self._changes: list[MembershipChange] = []
         self._ticked: float | None = None
 
@@ -207,6 +210,8 @@ class Membership:
         if member.state == MemberState.JOINING:
             if silence >= limits.joining:
                 self._set(member, MemberState.DEAD, f"did not join within {limits.joining:g} s")
+        elif silence >= limits.suspect and self.spares(member.name, member.last_message, now, limits.dead):
+            pass
         elif silence >= limits.dead:
             self._set(member, MemberState.DEAD, f"silent for {silence:.1f} s")
         elif silence >= limits.suspect:

@@ -66,6 +66,16 @@ class StepServer:
         """Actions that the open tick still waits for."""
         return len(self._present) - len(self._actions)
 
+    @property
+    def missing(self) -> frozenset[str]:
+        """Agents whose actions the open tick still waits for."""
+        return frozenset(self._present - self._actions.keys())
+
+    @property
+    def opened(self) -> float:
+        """Time in seconds at which the open tick was opened."""
+        return self._opened
+
     def join(self, agent: str) -> bool:
         """`agent` (re)joins; False for unknown agents. Actions of an earlier incarnation in this tick are dropped."""
         if agent not in self._agents:
@@ -162,6 +172,11 @@ class StepClient:
         """The action of the present tick is sent now."""
         self.acted = True
         self._attempt = self._timers[self._server].start(now)
+
+    @property
+    def acted_at(self) -> float | None:
+        """Time in seconds at which the action was sent that waits for its observation; None while none does."""
+        return None if self._attempt is None else self._attempt.sent
 
     def due(self) -> float:
         """When `again` becomes true; infinite while no answer is awaited."""

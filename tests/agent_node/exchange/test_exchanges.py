@@ -158,7 +158,7 @@ def test_traces_complete_the_buffer_with_what_both_touched() -> None:
     assert all(buffer.joint_count == 0 for buffer in buffers.values())
     deliver({name: side.machine for name, side in sides.items()})
     for name, side in sides.items():
-        side.attach(0.0)
+        side.attach()
         assert side.complete == 1 and side.incomplete == 0 and buffers[name].joint_count == 5
         data = buffers[name].model_data(200, np.random.default_rng(0))
         assert data.achieved is not None and data.achieved.max(axis=0).tolist() == [1, 0, 1]
@@ -175,7 +175,7 @@ def test_an_episode_without_partners_is_complete_at_once() -> None:
     episode = Episode(3, np.zeros((6, 2), np.float32), np.zeros((5, 1), np.int32), np.zeros(5, np.float32), False, 0, achieved)
     buffer.add(episode)
     side.finished(episode, (), 0.0)
-    side.attach(0.0)
+    side.attach()
     assert side.complete == 1 and buffer.joint_count == 5
     data = buffer.model_data(100, np.random.default_rng(0))
     assert data.achieved is not None and data.achieved.max(axis=0).tolist() == [0, 1, 0]

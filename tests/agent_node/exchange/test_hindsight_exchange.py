@@ -1,4 +1,4 @@
-"""Consequences of an episode with all traces: partner corrections, goal sources that use partners' goals, tables that do not."""
+"""Consequences of an episode with all traces: goal sources that use partners' goals, tables that do not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.contracts import Batch, Learner, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts import Batch, PolicySpec
 from agent_node.exchange.goal_negotiation import CoordinationGame
 from agent_node.exchange.hindsight_exchange import HindsightExchange
 from agent_node.exchange.settings import CoordinationGameSettings, HindsightSettings
@@ -19,13 +19,11 @@ from agent_node.learners.discrete_sac import DiscreteSAC
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings
 from agent_node.memory.episode import Episode
-from agent_node.memory.goal_relabelling import agreed_goal
 from agent_node.memory.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import GOAL_NEGOTIATION, HINDSIGHT, NEGOTIATION, REPLAY
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
-from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
 from tests.agent_node.exchange.loopback import Loopback
@@ -111,15 +109,11 @@ def lived(number: int, goal: int, touched: str, seed: int, steps: int | None = N
 
 
 class Pair:
-    """Two sides of the exchange, with learners and buffers of their own."""
+    """Two sides of the exchange, with buffers of their own."""
 
-    def __init__(self, settings: HindsightSettings, kind: str = "discrete_sac", buffers: tuple[bool, bool] = (True, True)) -> None:
-        self.learners = {name: learner(kind, seed) for seed, name in enumerate((A, B))}
+    def __init__(self, settings: HindsightSettings, buffers: tuple[bool, bool] = (True, True)) -> None:
         self.buffers = {name: ReplayBuffer(1000, FEATURES, SPACE) if has else None for name, has in zip((A, B), buffers, strict=True)}
-        self.sides = {
-            name: HindsightExchange(settings, SPACE, self.buffers[name], np.random.default_rng(0), 100, self.learners[name], FEATURES)
-            for name in (A, B)
-        }
+        self.sides = {name: HindsightExchange(settings, SPACE, self.buffers[name], np.random.default_rng(0), 100) for name in (A, B)}
 
     def play(self, episodes: dict[str, Episode], rounds: int = 3) -> dict[str, list[Any]]:
         """Both sides finish and receive messages until nothing is left to send."""
@@ -130,11 +124,9 @@ class Pair:
                 buffer.add(episode)
             self.sides[name].finished(episode, (B if name == A else A,), 0.0)
         for _ in range(rounds):
-            for part in range(2):
-                machines = {name: side.machines[part] for name, side in self.sides.items() if part < len(side.machines)}
-                deliver(machines)
+            deliver({name: side.machine for name, side in self.sides.items()})
             for name, side in self.sides.items():
-                completed[name] += side.attach(0.0)
+                completed[name] += side.attach()
         return completed
 
 
@@ -142,88 +134,12 @@ EPISODES = {A: lived(7, 0, ".0..00", 1), B: lived(7, 2, "....11", 2, steps=3)}
 """{0}, then {1}, then {0, 1} at the last rows, when B has ended"""
 
 
-def test_corrections_are_the_partners_ratios_and_weigh_what_is_relearnt() -> None:
-    pair = Pair(HindsightSettings(partner="corrected"))
-    substituted = EPISODES[B].substituted
-    assert substituted is not None
-    substituted[1] = True
-    pair.play(EPISODES)
-    for one, other in ((A, B), (B, A)):
-        mine, theirs, policy, buffer = EPISODES[one], EPISODES[other], pair.learners[other], pair.buffers[one]
-        goals = {g: SPACE.encodings[g][None].astype(np.float32) for g in range(6)}
-        expected = np.ones(mine.steps)
-        for t in range(min(mine.steps, theirs.steps)):
-            if theirs.substituted is not None and theirs.substituted[t]:
-                continue
-            stack = np.stack([theirs.observation[max(t - 1, 0)], theirs.observation[t]])[None]
-            action, features = theirs.action[t : t + 1], FEATURES.encode(stack)
-            ratio = np.exp(
-                policy.log_probability(features, goals[3], action) - policy.log_probability(features, goals[theirs.goal], action)
-            )
-            expected[t] = min(float(ratio[0]), 2.0)
-        assert buffer is not None
-        np.testing.assert_allclose(buffer._ratio[: mine.steps], expected, rtol=2e-3)
-        assert np.ptp(expected) > 0.01
-    buffer = pair.buffers[A]
-    assert buffer is not None
-    sample = buffer.sample(64, np.random.default_rng(0), 1.0, ["future"], partner="corrected")
-    assert sample.weight is not None and sample.weight[sample.relabelled].mean() == pytest.approx(1.0, abs=1e-4)
-    assert set(sample.goal[sample.relabelled].tolist()) == {0, 1, 3}
-
-
-@pytest.mark.parametrize("partner", ["ignore", "consistent"])
-def test_nothing_but_traces_is_told_unless_corrections_are_asked_for(partner: Any) -> None:
-    pair = Pair(HindsightSettings(partner=partner))
-    assert all(len(side.machines) == 1 for side in pair.sides.values())
+def test_an_agent_without_a_buffer_tells_and_hears_as_ever() -> None:
+    pair = Pair(HindsightSettings(), buffers=(False, True))
     completed = pair.play(EPISODES)
     assert [one.partner_goals for one in completed[A]] == [(2,)] and [one.partner_goals for one in completed[B]] == [(0,)]
-    buffer = pair.buffers[A]
-    assert buffer is not None and buffer._agreed[0] == (-1 if partner == "ignore" else 3)
-
-
-def test_both_members_relearn_the_same_pair_of_landmarks() -> None:
-    pair, relearnt = Pair(HindsightSettings(partner="consistent")), {}
-    for number in range(40):
-        # {0, 1}, {0, 2} and {1, 2} in turn, while both act.
-        pair.play({A: lived(number, 0, ".00.11", number), B: lived(number, 2, ".12.22", number + 99)})
-    for name in (A, B):
-        buffer = pair.buffers[name]
-        assert buffer is not None
-        sample = buffer.sample(600, np.random.default_rng(0), 1.0, ["joint"], partner="consistent")
-        places = {
-            tuple(one): number for number, (first, last) in buffer._places.items() for one in buffer._observation[first:last].tolist()
-        }
-        rows = np.flatnonzero(sample.relabelled)
-        found = {(places[tuple(sample.observation[row, -1].tolist())], int(sample.goal[row])) for row in rows}
-        relearnt[name] = dict(found)
-        assert len(found) == len(relearnt[name]), "one goal an episode"
-    both = relearnt[A].keys() & relearnt[B].keys()
-    assert len(both) > 35 and all(relearnt[A][number] == relearnt[B][number] for number in both)
-    assert set(relearnt[A].values()) == {3, 4, 5}
-
-
-def test_an_agent_without_a_buffer_tells_and_hears_as_ever() -> None:
-    pair = Pair(HindsightSettings(partner="corrected"), buffers=(False, True))
-    completed = pair.play(EPISODES)
-    assert [one.partner_goals for one in completed[A]] == [(2,)] and pair.sides[A].complete == 1
     buffer = pair.buffers[B]
-    assert buffer is not None and buffer.joint_count == 3 and buffer._agreed[0] == 3
-    assert (buffer._ratio[:3] != 1).any(), "its partner's corrections came"
-
-
-class Mute(Learner):
-    """A learner that can act and nothing else."""
-
-    def act(self, observations: Any, goals: Any, rows: Any, first: Any, explore: bool) -> PolicyOutput:
-        return PolicyOutput(np.zeros((len(observations), 2), np.int32))
-
-    def learn(self, batch: Batch) -> Metrics:
-        return {}
-
-
-def test_corrections_are_refused_where_the_learner_knows_no_probabilities() -> None:
-    with pytest.raises(ConfigurationError, match="consistent"):
-        HindsightExchange(HindsightSettings(partner="corrected"), SPACE, None, np.random.default_rng(0), 10, Mute(), FEATURES)
+    assert pair.sides[A].complete == 1 and buffer is not None and buffer.joint_count == 3
 
 
 # --- whole agents ---------------------------------------------------------------------------------------------------------------------
@@ -250,7 +166,7 @@ def loopback() -> Iterator[Make]:
 
 def test_the_table_learns_from_real_records_only(loopback: Make) -> None:
     """Everything that hindsight can do is on. The table is what the negotiated episodes' own rewards make of it, and nothing else."""
-    hindsight = HindsightSettings(strategies=["future", "joint", "peer_goal"], partner="corrected", share=0.8)
+    hindsight = HindsightSettings(strategies=["future", "joint", "peer_goal"], share=0.8)
     game = CoordinationGameSettings()
     run = loopback(ExchangeSettings(negotiation=game, hindsight=hindsight))
     real = {name: CoordinationGame(game, SPACE.count) for name in (A, B)}
@@ -267,11 +183,10 @@ def test_the_table_learns_from_real_records_only(loopback: Make) -> None:
         assert isinstance(game, CoordinationGame) and session.components.get(HINDSIGHT) is not None
         np.testing.assert_array_equal(game.table, real[name].table)
         assert real[name].table.any() and session.trainer.updates > 100
-        sample = session.components[REPLAY].sample(500, np.random.default_rng(0), 0.8, hindsight.strategies, partner="corrected")
+        sample = session.components[REPLAY].sample(500, np.random.default_rng(0), 0.8, hindsight.strategies)
         paid = sample.relabelled & (sample.reward > 0)
         assert paid.sum() > 5, "hindsight had successes to offer, which the table must not use"
-        assert (sample.weight is not None) and np.ptp(sample.weight) > 0
-    assert run.sent["Trace"] and run.sent["Correction"] == run.sent["CorrectionAck"] > 0
+    assert run.sent["Trace"] == run.sent["TraceAck"] > 0
 
 
 def test_joint_learning_progress_hears_of_every_episode_whose_trace_has_come(loopback: Make) -> None:
@@ -297,22 +212,3 @@ def test_a_source_that_hears_of_partners_stays_uniform_without_traces(loopback: 
     run.tick(150)
     for name in (A, B):
         assert not run.session[name].components[GOAL_NEGOTIATION].source.probabilities().std()
-
-
-def test_a_monitor_finds_the_joint_touch_of_both_members_equal(loopback: Make) -> None:
-    """Both rebuild the same c(t) from the traces, and agree on the same goal."""
-    run = loopback(ExchangeSettings(hindsight=HindsightSettings(partner="consistent")))
-    run.tick(200)
-    mine = {episode.number: episode for episode in run.finished[A]}
-    agreed = 0
-    for theirs in run.finished[B]:
-        one = mine[theirs.number]
-        assert one.achieved is not None and theirs.achieved is not None
-        bodies = np.stack([one.achieved, theirs.achieved], axis=1)
-        wanted = agreed_goal(SPACE, one.number, bodies, [one.steps, theirs.steps])
-        for name in (A, B):
-            buffer = run.session[name].components[REPLAY]
-            place = buffer._places[one.number]
-            assert buffer._agreed[place[0]] == wanted
-        agreed += wanted >= 0
-    assert agreed > 20

@@ -49,8 +49,6 @@ GP = {"bounds": [[-1, 1]], "features": 32, "learning_starts": 100}
 MODELS: dict[str, dict[str, Any]] = {
     "ensemble": {"hidden": [16], "members": 3},
     "gp": {**GP, "personal": True},
-    "gp, fourier": {**GP, "basis": "fourier"},
-    "gp, inducing": {**GP, "basis": "inducing"},
     "exact_gp": {"bounds": [[-1, 1]], "batch_size": 60, "iterations": 3},
 }
 FEATURES = Features(Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0]), 1)

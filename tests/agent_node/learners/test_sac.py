@@ -92,6 +92,34 @@ def test_it_learns_and_the_exploiting_policy_hears_of_no_bonus() -> None:
     assert np.abs(explored - [-0.3, 1.4]).max() < 0.6, "between the two, nearer to the stronger one"
 
 
+def test_the_exploiting_policy_learns_from_the_mean_and_the_explorer_from_what_was_imagined() -> None:
+    """The optimistic reward is best at (-0.5, 1), and its next observations are elsewhere; the mean reward is best at (0.5, 3)."""
+    sac = learner(exploit=True, learn_temperature=False, temperature=0.01)
+    for step in range(500):
+        given = batch(128, step)
+        given.reward = reward(given.action, (-0.5, 1.0))
+        given.extras |= {"mean_reward": reward(given.action, (0.5, 3.0)), "mean_next_observation": given.next_observation}
+        sac.learn(given)
+    np.testing.assert_allclose(act(sac, 1, False)[0], [0.5, 3.0], atol=0.2)
+    assert np.abs(act(sac, 300, True).mean(axis=0) - [-0.5, 1.0]).max() < 0.5
+
+
+def test_the_exploiting_policy_is_valued_at_the_mean_next_observation() -> None:
+    """Of equal learners only those with other mean next observations learn other values; the explorer's are equal."""
+    given = [batch(64, 0) for _ in range(3)]
+    for one, shift in zip(given, (0.0, 0.0, 3.0), strict=True):
+        one.terminated = torch.zeros(64)
+        one.extras["mean_next_observation"] = one.observation + shift
+    given[1].extras.pop("mean_next_observation")
+    given[1].next_observation = given[0].observation
+    plain, same, other = (learner(exploit=True) for _ in given)
+    for sac, one in zip((plain, same, other), given, strict=True):
+        sac.learn(one)
+    exploiting = [sac.exploiter.critics.vector for sac in (plain, same, other) if sac.exploiter is not None]
+    assert torch.equal(exploiting[0], exploiting[1]) and not torch.equal(exploiting[0], exploiting[2])
+    assert torch.equal(plain.explorer.critics.vector, other.explorer.critics.vector)
+
+
 @pytest.mark.parametrize("lucky", [1.0, -1.0])
 def test_hallucinated_components_are_valued_and_chosen_but_not_executed(lucky: float) -> None:
     sac = learner(hallucinated=1, learn_temperature=False, temperature=0.01, exploit=True)

@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_node.exchange.settings import Strategy
-from agent_node.memory.goal_relabelling import Mark, agreed_goal, draw_goals, eligible_goals, marks, rarity, reached_goals
+from agent_node.memory.goal_relabelling import Mark, draw_goals, eligible_goals, marks, reached_goals
 from protocols.spaces.feature_sets import FeatureSets
 
-STRATEGIES: tuple[Strategy, ...] = ("own_individual", "future", "final", "episode", "joint", "peer_goal", "near_miss")
-NEEDS_TRACES = ("joint", "peer_goal", "near_miss")
-NOBODY = np.full((1, 1), -1, np.int32)
+STRATEGIES: tuple[Strategy, ...] = ("own_individual", "future", "final", "episode", "joint", "peer_goal")
+NEEDS_TRACES = ("joint", "peer_goal")
 
 
 def pays(space: FeatureSets, goal: int, own: np.ndarray, other: np.ndarray) -> bool:
@@ -68,9 +67,6 @@ def plainly(strategy: Strategy, space: FeatureSets, own: np.ndarray, other: np.n
         return later and len(wanted) > 1
     if strategy == "peer_goal":
         return later and goal == peer
-    if strategy == "near_miss":
-        touched = [set(np.flatnonzero(own[k] | other[k])) for k in steps]
-        return len(wanted) > 1 and set.union(*touched) >= wanted and not any(here >= wanted for here in touched)
     first = t < min(hits, default=-1)
     if strategy == "episode":
         return first
@@ -119,11 +115,8 @@ BY_HAND: list[tuple[Strategy, str, str, list[str]]] = [
     # What is left and reached again: `episode` cuts at the first time, `future` begins anew.
     ("episode", ".0.0.", ".....", ["0", "", "", "", ""]),
     ("future", ".0.0.", ".....", ["0", "", "0", "", ""]),
-    # Both landmarks, never at once: a failure of {0,2} at every step, a success at none; {0,1} lacks a landmark.
-    ("near_miss", "0....", "..2.2", ["4", "4", "4", "4", "4"]),
+    # Both landmarks, never at once: no success of {0,2}.
     ("joint", "0....", "..2.2", ["", "", "", "", ""]),
-    ("near_miss", "0.2..", ".....", ["4", "4", "4", "4", "4"]),
-    ("near_miss", "0...0", "....2", ["", "", "", "", ""]),
 ]
 
 
@@ -141,11 +134,11 @@ def test_without_traces_only_individual_goals_of_the_own_body_are_offered(strate
     assert not (found & ~offered("own_individual", space, own, None)).any() and (found.any() or strategy in NEEDS_TRACES)
 
 
-def test_a_third_landmark_touched_besides_is_neither_success_nor_near_miss() -> None:
+def test_a_third_landmark_touched_besides_is_no_success() -> None:
     space = FeatureSets(3)
     own, others = np.array([[0, 0, 0], [1, 0, 0]], np.uint8), np.array([[[0, 0, 0]] * 2, [[0, 1, 0], [0, 0, 1]]], np.uint8)
     found = marks(space, own, others)[:, space.index((0, 1))]
-    assert not (found & (Mark.REACHED | Mark.LATER | Mark.NEAR)).any()
+    assert not (found & (Mark.REACHED | Mark.LATER)).any()
 
 
 def test_strategies_share_evenly_and_draws_follow_the_probabilities() -> None:
@@ -157,48 +150,3 @@ def test_strategies_share_evenly_and_draws_follow_the_probabilities() -> None:
     drawn = draw_goals(np.repeat(probability, 60_000, axis=0), random)
     np.testing.assert_allclose(np.bincount(drawn, minlength=6) / 60_000, probability[0], atol=0.01)
     assert draw_goals(np.zeros((3, 6), np.float32), random).tolist() == [-1, -1, -1]
-
-
-def test_rare_goals_weigh_more_within_their_strategy() -> None:
-    space = FeatureSets(3)
-    found = np.array([[Mark.LATER, Mark.LATER, 0, Mark.LATER, 0, 0]], np.uint8)
-    weight = rarity(np.array([9, 1, 0, 0, 7, 7]))
-    probability = eligible_goals(["future", "joint"], space, found, NOBODY, weight)
-    np.testing.assert_allclose(probability[0], [0.5 * 0.1 / 1.6, 0.5 * 0.5 / 1.6, 0, 0.5 / 1.6 + 0.5, 0, 0], rtol=1e-6)
-
-
-def test_where_members_agree_no_other_cooperative_goal_is_taken() -> None:
-    space = FeatureSets(3)
-    found = np.full((2, 6), Mark.LATER | Mark.NEAR, np.uint8)
-    peers = np.array([[4], [4]], np.int32)
-    for strategy in STRATEGIES:
-        taken = eligible_goals([strategy], space, found, peers, agreed=np.array([5, -1], np.int32)) > 0
-        assert set(np.flatnonzero(taken[0, 3:])) <= {2} and not taken[1, 3:].any(), strategy
-    assert (eligible_goals(["future"], space, found, peers, agreed=np.array([5, -1], np.int32)) > 0)[:, :3].all()
-
-
-@given(st.lists(st.tuples(LANDMARK, LANDMARK, LANDMARK), min_size=2, max_size=10), st.integers(0, 2**62), st.data())
-def test_members_agree_on_a_goal_whoever_computes_it(touches: list[tuple[tuple[int, ...], ...]], episode: int, data: st.DataObject) -> None:
-    space, bodies = FeatureSets(3), np.array(touches, np.uint8)
-    stops = [data.draw(st.integers(1, len(touches) - 1)) for _ in range(3)]
-    agreed = agreed_goal(space, episode, bodies, stops)
-    order = data.draw(st.permutations(range(3)))
-    assert agreed == agreed_goal(space, episode, bodies[:, order], [stops[i] for i in order])
-    joint = bodies.max(axis=1)
-    reached = [{g for g in range(3, 6) if (joint[t] == space.encodings[g]).all()} for t in range(len(joint))]
-    acting, ever = set().union(*reached[1 : min(stops) + 1]), set().union(*reached[1:])
-    if acting or ever:
-        assert agreed in (acting or ever)
-    else:
-        assert agreed == -1 or {a for t in joint for a in np.flatnonzero(t)} >= set(space.sets[agreed])
-
-
-def test_agreement_spreads_over_the_goals() -> None:
-    space = FeatureSets(3)
-    bodies = np.stack(played(".0.11", ".1222"), axis=1)  # {0,1}, {2}, {1,2} twice
-    agreed = [agreed_goal(space, episode, bodies, [4, 4]) for episode in range(400)]
-    assert set(agreed) == {3, 5} and 140 < agreed.count(3) < 260
-    assert {agreed_goal(space, episode, bodies, [1, 4]) for episode in range(50)} == {3}, "while both were acting"
-    far = np.stack(played(".0...", "...1."), axis=1)
-    assert agreed_goal(space, 1, far, [4, 4]) == 3, "a near miss, where nothing was reached"
-    assert agreed_goal(space, 1, far[:3], [2, 2]) == -1

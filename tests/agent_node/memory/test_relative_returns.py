@@ -31,7 +31,6 @@ def test_samples_have_the_return_to_go_less_its_mean_at_that_step(discount: floa
     episodes = [episode(number, 4 + number % 7) for number in range(60)]
     for one in episodes:
         buffer.add(one)
-    buffer.forget(57)
     kept = [one for one in episodes if one.number in buffer._places]
     assert 5 < len(kept) < 20, "most have left the ring"
     sample = buffer.sample(500, random)

@@ -70,10 +70,9 @@ def test_transitions_are_those_that_were_lived() -> None:
 def test_sums_of_rewards_end_with_the_episode() -> None:
     """sum over k < m of gamma^k r_k, m = 4 or the steps that are left, and what follows the last of them; one step where relabelled."""
     random, gamma = np.random.default_rng(3), 0.5
-    buffer, episodes = filled()
-    for number, one in episodes.items():
+    _, episodes = filled()
+    for one in episodes.values():
         one.reward[:] = random.standard_normal(one.steps)
-        buffer.forget(number)
     again = ReplayBuffer(100_000, FEATURES, SPACE)
     for one in episodes.values():
         again.add(one)
@@ -114,72 +113,6 @@ def test_relabelled_transitions_are_paid_by_the_reward_rule(strategies: tuple[st
             assert not reached[:t].any(), "what follows the first success is not relearnt"
         assert sample.terminated[i] == reached[t + 1]
         assert sample.reward[i] == (SPACE.rewards[goal] if reached[t + 1] else 0)
-
-
-def test_near_misses_are_failures_and_never_pay() -> None:
-    buffer, episodes = filled()
-    sample = buffer.sample(2000, np.random.default_rng(1), 0.6, ("near_miss",))
-    assert sample.relabelled.sum() > 300
-    assert not sample.reward[sample.relabelled].any() and not sample.terminated[sample.relabelled].any()
-    for i in np.flatnonzero(sample.relabelled):
-        one, wanted = episodes[int(sample.observation[i, -1, 0])], list(SPACE.sets[int(sample.goal[i])])
-        assert one.achieved is not None and one.others is not None
-        joint = (one.achieved | one.others[:, 0])[: one.steps + 1, wanted]
-        assert len(wanted) == 2 and joint.any(axis=0).all() and not joint.all(axis=1).any()
-
-
-def reached_in(episodes: list[Episode]) -> list[int]:
-    """In how many episodes each goal was reached in the own part, one by one."""
-    counts = [0] * SPACE.count
-    for one in episodes:
-        assert one.achieved is not None and one.others is not None
-        reached = SPACE.achieved(one.achieved, one.others)[1 : one.steps + 1].any(axis=0)
-        counts = [count + int(hit) for count, hit in zip(counts, reached, strict=True)]
-    return counts
-
-
-def test_goals_that_are_rarely_reached_are_relearnt_more() -> None:
-    buffer, episodes = filled(count=400, rows=800)
-    kept = [episodes[number] for number in buffer._places]
-    assert len(kept) < 100
-    assert buffer.reached_in.tolist() == reached_in(kept), "episodes that left are forgotten"
-    other = ReplayBuffer(800, FEATURES, SPACE)
-    other.load_state_dict(buffer.state_dict())
-    assert other.reached_in.tolist() == buffer.reached_in.tolist()
-    late, _ = filled(joint=False)
-    for number in range(200):
-        full = episode(number, 5 + number % 23)
-        assert full.others is not None
-        late.attach_joint(number, full.others, full.partner_goals)
-    assert late.reached_in.tolist() == filled()[0].reached_in.tolist()
-    rare = int(buffer.reached_in.argmin())
-    uniform, weighted = (buffer.sample(4000, np.random.default_rng(0), 1.0, ("future",), weighting) for weighting in ("uniform", "rare"))
-    often = [(sample.goal[sample.relabelled] == rare).mean() for sample in (uniform, weighted)]
-    assert often[1] > 1.2 * often[0]
-
-
-def test_members_that_agree_relearn_one_cooperative_goal_and_weigh_it_by_the_partners_ratios() -> None:
-    buffer, episodes = ReplayBuffer(100_000, FEATURES, SPACE), {number: episode(number, 5 + number % 23) for number in range(200)}
-    for number, one in episodes.items():
-        agreed, one.others, others = int(3 + number % 3), None, one.others
-        buffer.add(one)
-        assert others is not None
-        assert buffer.attach_joint(number, others, one.partner_goals, agreed)
-        ratios = np.full(one.steps, number % 2 * 2.0, np.float32)
-        assert buffer.attach_ratios(number, ratios)
-        assert not buffer.attach_ratios(number, ratios[1:])
-    assert not buffer.attach_ratios(1000, ratios)
-    sample = buffer.sample(4000, np.random.default_rng(0), 0.6, STRATEGIES, partner="consistent")
-    assert sample.weight is not None and (sample.weight == 1).all()
-    numbers = sample.observation[:, -1, 0].astype(int)
-    pairs = sample.relabelled & (sample.goal >= 3)
-    assert pairs.sum() > 100 and (sample.goal[pairs] == 3 + numbers[pairs] % 3).all()
-    sample = buffer.sample(4000, np.random.default_rng(0), 0.6, STRATEGIES, partner="corrected")
-    assert sample.weight is not None and (sample.weight[~sample.relabelled] == 1).all()
-    assert sample.weight[sample.relabelled].mean() == pytest.approx(1.0, abs=1e-4)
-    unit = sample.weight[sample.relabelled & (sample.goal < 3)]
-    assert np.ptp(unit) == 0, "an individual goal asks nothing of the partner"
-    np.testing.assert_allclose(sample.weight[pairs], unit[0] * 2 * (numbers[pairs] % 2), rtol=1e-5)
 
 
 def test_steps_that_lead_in_give_history_and_are_never_drawn() -> None:

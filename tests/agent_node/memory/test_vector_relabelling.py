@@ -58,7 +58,7 @@ def test_where_goals_end_episodes_a_relabelled_step_terminates_at_its_goal_and_n
 
 def test_strategies_that_need_partners_offer_no_vector_goals() -> None:
     space = VectorGoals((-1.0,), (1.0,))
-    sample = filled(space, (0.9,), walk(), np.zeros(STEPS)).sample(50, np.random.default_rng(0), 0.5, ["joint", "peer_goal", "near_miss"])
+    sample = filled(space, (0.9,), walk(), np.zeros(STEPS)).sample(50, np.random.default_rng(0), 0.5, ["joint", "peer_goal"])
     assert not sample.relabelled.any()
 
 

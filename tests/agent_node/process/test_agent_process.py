@@ -23,7 +23,7 @@ from protocols.conversations.control.control_messages import Command
 from protocols.conversations.membership.membership_messages import Hello, Refuse, Roster, RosterEntry, Welcome
 from protocols.conversations.stepping.stepping_messages import Flag, Joined, Observation, Offer
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
-from protocols.transport import Identity, ReceivedMessage, Transport
+from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
 from protocols.wire.messages import Message
 
 MEMBERS = ["agent-0", "agent-1", "agent-2"]
@@ -54,7 +54,7 @@ def welcome(transport: Transport, stop: threading.Event) -> None:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[AgentNode]:
-    server, stop = Transport(Identity("test", RUN_SERVER)), threading.Event()
+    server, stop = Transport(Identity("test", RUN_SERVER), TransportOptions(token="secret")), threading.Event()
     control, telemetry = server.bind("ctl"), server.bind("tele")
     thread = threading.Thread(target=welcome, args=(server, stop))
     thread.start()

@@ -1,6 +1,7 @@
 """Optimism and imagined transitions that are kept, in a model whose predictions are known."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,37 @@ def test_whoever_exploits_trusts_a_trajectory_up_to_its_first_doubt() -> None:
     doubtful = np.linalg.norm(found.epistemic, axis=1) > 10
     assert not found.trusted[doubtful].any()
     assert found.trusted[found.state[:, -1, 0] < 7].all()
+
+
+@pytest.mark.parametrize("kind", ["hallucination", "thompson", "bonus"])
+def test_besides_what_optimism_imagines_the_mean_of_model_and_reward_is_kept(kind: str) -> None:
+    features = Features(LAYOUT, 2)
+    made: dict[str, Optimism] = {
+        "hallucination": Hallucination(HallucinationSettings(), features, 0),
+        "thompson": Shifted(ThompsonSettings(), features, 0),
+        "bonus": Bonus(BonusSettings(), features, 0),
+    }
+    kept, _ = imagination(made[kind], kept_refreshes=2)
+    for _ in range(2):  # what is kept is paid anew
+        kept.refresh(0)
+    found = kept.sample(500)
+    expected = found.state[:, -1, 0] + found.action[:, 0]
+    np.testing.assert_allclose(found.mean_following[:, -1, 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(found.mean_following[:, 0], found.state[:, -1])
+    np.testing.assert_allclose(found.mean_reward, expected - np.abs(found.action[:, 0]), rtol=1e-4)
+    assert (np.abs(found.following[:, -1, 0] - expected).mean() > 0.1) == (kind != "bonus")
+    np.testing.assert_allclose(found.reward, found.following[:, -1, 0] - np.abs(found.action[:, 0]), rtol=1e-4, atol=1e-4)
+
+
+class Shifted(Thompson):
+    """Its drawn function moves x by one more than the mean."""
+
+    def transition_function(self, model: Any, random: np.random.Generator) -> Predict:
+        def predict(observation: Array, action: Array) -> Prediction:
+            mean = model.predict(observation, action)
+            return replace(mean, observation=mean.observation + [1.0, 0.0], epistemic=np.zeros_like(mean.epistemic))
+
+        return predict
 
 
 def test_a_bonus_is_paid_for_uncertainty_and_falls_to_nothing() -> None:

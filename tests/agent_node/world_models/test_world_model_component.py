@@ -75,11 +75,15 @@ def test_a_batch_is_real_and_imagined(optimism: OptimismSettings | None) -> None
         return
     bonus, eta = batch.extras["bonus"].numpy(), batch.extras["hallucination"].numpy()
     if isinstance(optimism, BonusSettings):
-        assert (bonus > 0).all() and eta.shape == (64, 0)
+        assert (bonus > 0).all() and eta.shape == (64, 0) and "mean_next_observation" not in batch.extras
         assert bonus[dreamt].mean() > 0.5 * bonus[real].mean()
     else:
         assert not bonus.any() and eta.shape == (64, 2)
         assert (np.abs(eta) <= 1).all() and np.abs(eta[real]).max() > 0, "real steps carry the eta that explains them"
+        mean, imagined = batch.extras["mean_next_observation"].numpy(), batch.next_observation.numpy()
+        np.testing.assert_array_equal(mean[real], imagined[real])
+        np.testing.assert_array_equal(batch.extras["mean_reward"].numpy()[real], batch.reward.numpy()[real])
+        assert (mean[dreamt] != imagined[dreamt]).any(axis=1).mean() > 0.9, "the exploiting policy learns from the mean"
 
 
 def test_a_checkpoint_keeps_the_model_and_the_count_of_steps() -> None:

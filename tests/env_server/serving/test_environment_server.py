@@ -25,7 +25,7 @@ from protocols.faults.node_faults.disk import disk
 from protocols.faults.node_faults.fault_log import read
 from protocols.runtime.errors import EnvironmentFailure, ExitCode
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 
 SETTINGS = {
     "version": 2,
@@ -51,8 +51,8 @@ class RunServer(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__()
-        self.transport = Transport(Identity("test", RUN_SERVER))
-        self.agent = Transport(Identity("test", "agent-0"))
+        self.transport = Transport(Identity("test", RUN_SERVER), TransportOptions(token="secret"))
+        self.agent = Transport(Identity("test", "agent-0"), TransportOptions(token="secret"))
         self.endpoints = self.transport.bind("ctl"), self.transport.bind("tele")
         self.ended = threading.Event()
         self.first: int | None = None

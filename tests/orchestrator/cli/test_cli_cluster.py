@@ -148,6 +148,7 @@ def test_detached_run_seen_from_every_side(
     assert output.startswith("night  3/3 up after ")
     rows = [json.loads(line) for line in orchestrate("ps", "--json").stdout.splitlines()]
     assert [(row["run"], row["state"], row["nodes"]) for row in rows] == [("night", "RUNNING", "3/3")]
+    assert isinstance(rows[0]["progress"], (int, float)) and isinstance(rows[0]["episodes"], int) and "%" in rows[0]["progress_text"]
     nodes = [json.loads(line) for line in orchestrate("ps", "night", "--json").stdout.splitlines()]
     assert sorted((node["name"], node["state"]) for node in nodes) == [("agent-0", "alive"), ("agent-1", "alive"), ("env-0", "alive")]
     listing = orchestrate("ps")

@@ -14,7 +14,7 @@ from protocols.conversations.client_requests.client_messages import Status, Stat
 from protocols.conversations.membership.membership_messages import Hello, Refuse, Welcome
 from protocols.runtime.errors import AuthenticationError, ExitCode
 from protocols.runtime.node_start import RUN_SERVER
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 from protocols.wire.messages import Message
 
 Answer = Callable[[Message], tuple[Message, dict[str, object]] | None]
@@ -27,7 +27,7 @@ class Peer:
         self.asked: list[Message] = []
         self.answer: Answer = lambda message: None
         self._over = threading.Event()
-        self._transport = Transport(Identity("night", RUN_SERVER))
+        self._transport = Transport(Identity("night", RUN_SERVER), TransportOptions(token="secret"))
         endpoint = self._transport.bind("ctl")
         directory.mkdir(parents=True)
         (directory / "control.json").write_text(json.dumps({"endpoint": endpoint, "token": "secret", "run": "night"}))

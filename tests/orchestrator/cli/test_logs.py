@@ -159,7 +159,11 @@ def test_the_command_merges_filters_and_speaks_json(orchestrate: Orchestrate, ru
     assert orchestrate("logs", "--no-prefix", "env-0").stdout == "ERROR three\n"
     assert orchestrate("logs", "-f").stdout.count("\n") == 6  # a finished run is not waited for
     assert orchestrate("logs", "--since", "2026-11-21T14:00:04Z", "--json").stdout.count("\n") == 2
-    assert orchestrate("logs", "night", "agent-7").returncode == 2
+    (directory / "config.json").write_text(json.dumps({"agents": {"count": 3}}))
+    for arguments in (("logs", "night", "agent-7"), ("logs", "-f", "night", "agent-7")):
+        unknown = orchestrate(*arguments)
+        assert unknown.returncode == 2 and "has no log of agent-7" in unknown.stderr
+    assert orchestrate("logs", "-f", "night", "agent-2").returncode == 0, "a node whose log may come"
     (directory / "events.jsonl").write_text(
         '{"id":1,"t":"2026-11-21T14:00:01.000Z","severity":"info","code":"node.alive","node":"agent-0","text":"up"}\n'
         '{"id":2,"t":"2026-11-21T14:00:02.000Z","severity":"warning","code":"node.restart","node":"agent-1","text":"killed by signal 9"}\n'

@@ -61,14 +61,6 @@ CASES = [
         M("exchange.hindsight.share", "discrete_icq needs the following actions of whole episodes of its own"),
     ),
     _case(
-        "partner corrections, and a learner without probabilities",
-        START + PLACE + "agents: {learner: {kind: ppo}}\nexchange: {hindsight: {share: 0, partner: «corrected}}\n",
-        M(
-            "exchange.hindsight.partner",
-            "which ppo of agent-0 does not provide; write consistent, or choose learner discrete_sac or double_dqn",
-        ),
-    ),
-    _case(
         "keys that belong elsewhere",
         START + PLACE + "«goals: {kind: bandit}\nagents: {«supervisor: {}}\n",
         M("goals", "its place is environment.goals or agents.goals"),
@@ -97,11 +89,6 @@ CASES = [
         "  {id: c, at: {step: 5}, process: {target: '*', action: term, restart_after: 1s}}]}\n",
         M("faults.events[0].membership.leave", "no agent would be left; name some, or write return_after"),
         M("faults.events[1].process.target", "no agent would be left; name some, or write restart_after"),
-    ),
-    _case(
-        "segments, and a learner without td_errors",
-        START + PLACE + "agents: {learner: {kind: ppo}}\nexchange: {hindsight: {share: 0, segments: «{}}}\n",
-        M("exchange.hindsight.segments", "which ppo of agent-0 does not provide; write segments: null, or choose learner"),
     ),
     _case(
         "a supervisor that could only forbid",
@@ -671,15 +658,34 @@ CASES = [
         M("agents.replay_reward", "mutual_information needs a learner with replay and joint, which double_dqn is not; write null"),
     ),
     _case(
+        "imitation by a learner without it, and beside a teacher",
+        START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\n"
+        "agents: {goals: null, learner: {kind: impala}, imitation: «{kind: ranked}, overrides: {agent-0: {learner: {kind: ppo}, "
+        "teacher: {kind: amigo}, imitation: «{kind: ranked}}}}\n"
+        "exchange: {hindsight: null, negotiation: null}\n",
+        M("agents.imitation", "ranked trains the policy of a learner with imitation, which impala is not; write null, or choose ppo"),
+        M("agents.overrides.agent-0.imitation", "and agents.teacher sets goals; write null for one of them"),
+    ),
+    _case(
         "a difficulty rule that does not exist",
         START + PLACE + "agents: {teacher: {kind: amigo, difficulty: {kind: «windov}}}\n",
         M("agents.teacher.difficulty.kind", '"windov" is not one of threshold, window', "window"),
     ),
     _case(
         "gaussian processes",
-        START + PLACE + "agents:\n  world_model: {kind: gp, imagined_ratio: 0, basis: fourier, features: «33, bounds: [«[1, -1]]}\n",
-        M("agents.world_model.features", "come in pairs, and 33 is odd"),
+        START + PLACE + "agents:\n  world_model: {kind: gp, imagined_ratio: 0, bounds: [«[1, -1]]}\n",
         M("agents.world_model.bounds[0]", "the lower end 1 is not below the upper end -1"),
+    ),
+    _case(
+        "keys and values that were removed",
+        START + PLACE + "agents: {world_model: {kind: gp, imagined_ratio: 0, bounds: [[-1, 1]], «basis: fourier, «basis_seed: 3}}\n"
+        "exchange: {hindsight: {strategies: [future, «near_miss], «weighting: rare, «partner: corrected, «segments: {share: 0.1}}}\n",
+        M("agents.world_model.basis", "this key was removed: the basis is always the former hsgp; leave it out"),
+        M("agents.world_model.basis_seed", "this key was removed: nothing of the basis is drawn; leave it out"),
+        M("exchange.hindsight.strategies[1]", '"near_miss" was removed: it offers only failures; leave it out'),
+        M("exchange.hindsight.weighting", "this key was removed: goals are drawn uniformly"),
+        M("exchange.hindsight.partner", "this key was removed: the actions of partners are not corrected for; leave it out"),
+        M("exchange.hindsight.segments", "this key was removed: agents with goals exchange traces only"),
     ),
     _case(
         "faults: names, ids and groups",

@@ -215,6 +215,9 @@ def test_a_taken_port_is_refused(write: Any) -> None:
 def test_unix_sockets_are_refused_where_there_are_none(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.config.rules.run_rules.ipc_works", lambda: False)
     assert "network.transport: this machine has no Unix-domain sockets" in message(write(SMALL), "network.transport=ipc")
+    monkeypatch.setattr("orchestrator.config.rules.run_rules.ipc_works", lambda: True)
+    monkeypatch.setattr("orchestrator.config.rules.run_rules.shared_memory_works", lambda: False)
+    assert "network.transport: this machine has no sealed memory files" in message(write(SMALL), "network.transport=shared")
     assert load(write(SMALL), ["network.transport=auto"], machine=LARGE).configuration.network.transport == "auto"
 
 

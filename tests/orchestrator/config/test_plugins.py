@@ -58,7 +58,7 @@ environment: {id: landmarks}
 agents: {learner: {kind: encoded, gamma: 0.7}, goals: {kind: newest}}
 exchange:
   negotiation: {kind: vote}
-  hindsight: {partner: corrected, segments: {}}
+  hindsight: {share: 0.5}
   consensus: {groups: [critic, encoder]}
 """
 SUMS = """\

@@ -25,6 +25,7 @@ def unused(config: str, *overrides: str) -> list[str]:
         ("odmar/greedy.yaml", "agents.world_model.imagination.every=100"),
         ("odmar/greedy.yaml", "agents.world_model.imagination.max_uncertainty=1"),
         ("odmar/greedy.yaml", "agents.world_model.imagination.reward_cell_size=1"),
+        ("odmar/optimistic.yaml", "agents.world_model.imagination.max_uncertainty=1"),
         ("odmar/optimistic.yaml", "agents.optimism.reward_weight=2"),
         ("amigo/rnd.yaml", "agents.curiosity.weight=2"),
     ],
@@ -44,5 +45,5 @@ def test_the_same_keys_have_an_effect_elsewhere() -> None:
     imagination = "agents.world_model.imagination"
     learned = (f"{imagination}.reward=learned", f"{imagination}.reward_cell_size=1", "agents.optimism.reward_weight=2")
     assert unused("odmar/optimistic.yaml", *learned) == []
-    assert unused("odmar/optimistic.yaml", f"{imagination}.max_uncertainty=1") == []
+    assert unused("odmar/far.yaml", f"{imagination}.max_uncertainty=1") == []
     assert unused("4agents_ring.yaml", "agents.world_model.horizon=3") == []

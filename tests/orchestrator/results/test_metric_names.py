@@ -57,7 +57,7 @@ def test_every_known_name_is_documented(section: str) -> None:
             # "the same" as of the evaluation before it
             documented += [name.replace("eval.own", group[1]) for name in documented if name.startswith("eval.own.")]
     hindsight = (DOCS / "explanation" / "hindsight.md").read_text()
-    documented += [f"{part}.{name}" for part in ("segments", "experience") for name in re.findall(r"(\w+)`", hindsight)]
+    documented += [f"experience.{name}" for name in re.findall(r"(\w+)`", hindsight)]
     for name in SECTIONS[section]:
         assert any(name == one or (one.endswith("*") and name.startswith(one[:-1])) for one in documented), name
 

@@ -36,7 +36,7 @@ def main(start: NodeStart) -> int:
     if behaviour.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     identity = Identity(start.run, start.node, start.incarnation, start.role)
-    transport = Transport(identity, TransportOptions(keys=start.keys))
+    transport = Transport(identity, TransportOptions(keys=start.keys, token=start.token()))
     try:
         return Node(start, transport, behaviour).run()
     finally:

@@ -22,7 +22,7 @@ from orchestrator.run_server.run_start import start_detached
 from protocols.conversations.client_requests.client_messages import StatusRequest
 from protocols.conversations.membership.membership_messages import Hello, Refuse
 from protocols.runtime.errors import ExitCode, MurmurationError, ResourceError
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
 from tests.orchestrator.run_server.cluster import ROOT, Cluster, eventually, starting
 
@@ -47,10 +47,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield start_one
 
 
-def answer(cluster: Cluster, message: Any, run: str | None = None, name: str = "stranger", seconds: float = 5.0) -> Any:
-    """The run server's answer to one message of an unknown sender, or None."""
+def answer(
+    cluster: Cluster, message: Any, run: str | None = None, name: str = "stranger", seconds: float = 5.0, token: str | None = None
+) -> Any:
+    """The run server's answer to one message of an unknown sender with the run's token or another one, or None."""
     control = json.loads((cluster.directory / "control.json").read_text())
-    transport = Transport(Identity(run or control["run"], name))
+    transport = Transport(Identity(run or control["run"], name), TransportOptions(token=control["token"] if token is None else token))
     try:
         transport.connect("ctl", "run", control["endpoint"])
         transport.send("ctl", "run", message)
@@ -113,6 +115,9 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
 
     wrong_token = answer(cluster, Hello(role="client", token="0" * 64, schema=schema_hash()))
     assert isinstance(wrong_token, Refuse) and wrong_token.code == ExitCode.AUTHENTICATION
+    for other in ("", "0" * 64):  # in a node's name: the node does not receive the refusal
+        assert answer(cluster, Hello(role="agent", schema=schema_hash()), name="agent-0", seconds=1.0, token=other) is None
+    assert cluster.node("agent-0")["incarnation"] == 1
     token = json.loads((cluster.directory / "control.json").read_text())["token"]
     wrong_schema = answer(cluster, Hello(role="client", token=token, schema="0" * 64))
     assert isinstance(wrong_schema, Refuse) and wrong_schema.code == ExitCode.SCHEMA

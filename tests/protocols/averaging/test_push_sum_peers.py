@@ -7,7 +7,7 @@ import pytest
 
 from protocols.averaging.averager import LIGHT
 from protocols.averaging.averaging_messages import Share
-from protocols.averaging.push_sum import ISOLATION_LIMIT
+from protocols.averaging.isolation_policy import ISOLATION_LIMIT
 from tests.protocols.averaging.push_sum_nodes import node, offer, share, tell
 
 

@@ -253,7 +253,7 @@ def test_finite_garbage_is_refused_for_its_length() -> None:
     a = agent("median", 1, "bcde", 2)
     a.begin(0, np.ones(2), 0.0)
     tell(a, 0, b=apply_attack("garbage", situation(random=draws(0, "b", "a", 3))), c=(2, 2), d=(2, 2), e=(2, 2))
-    assert a.counters["bad.E_NORM"] == 1 and a.events()[0].used == ("c", "d", "e")
+    assert a.counters["bad.E_RANGE"] == 1 and a.events()[0].used == ("c", "d", "e")
 
 
 # --- networks -------------------------------------------------------------------------------------------------------------------------

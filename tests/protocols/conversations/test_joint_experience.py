@@ -26,9 +26,9 @@ from protocols.wire.codec import decode, encode
 from tests.protocols.network import Link, Network
 
 LIMITS = {
-    "a": SegmentLimits(3, np.float32, (5,), 1, 0),
-    "b": SegmentLimits(2, np.float32, (), 2, 0),
-    "c": SegmentLimits(4, np.uint8, (2, 3), 2, 0),
+    "a": SegmentLimits(3, np.float32, (5,), 1),
+    "b": SegmentLimits(2, np.float32, (), 2),
+    "c": SegmentLimits(4, np.uint8, (2, 3), 2),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,73 +27,41 @@ from protocols.runtime.errors import BadMessage
 from protocols.spaces.layout import FeatureSetsInfo, Layout
 from protocols.wire.codec import decode, encode
 
-WITHOUT_GOALS = SegmentLimits(size=3, dtype=np.float32, actions=(), width=2, goals=0)
-LIMITS = SegmentLimits(size=4, dtype=np.float32, actions=(3, 2), width=2, goals=6, longest=5000)
+CONTINUOUS = SegmentLimits(size=3, dtype=np.float32, actions=(), width=2)
+LIMITS = SegmentLimits(size=4, dtype=np.float32, actions=(3, 2), width=2, longest=5000)
 
 
-def segment(episode: int = 7, first: int = 3, steps: int = 5, lead: int = 1, goal: int = 2, seed: int = 0) -> EpisodeSegment:
+def segment(episode: int = 7, first: int = 3, steps: int = 5, lead: int = 1, terminated: bool = True, seed: int = 0) -> EpisodeSegment:
     random = np.random.default_rng(seed)
     return EpisodeSegment(
-        episode, first, lead, goal, random.standard_normal((steps + 1, 4)).astype(np.float32),
-        np.stack([random.integers(0, n, steps) for n in (3, 2)], axis=1).astype(np.int32), -random.random(steps).astype(np.float32),
+        episode, first, lead, random.standard_normal((steps + 1, 4)).astype(np.float32),
+        np.stack([random.integers(0, n, steps) for n in (3, 2)], axis=1).astype(np.int32),
+        random.standard_normal(steps).astype(np.float32), terminated,
     )  # fmt: skip
 
 
-def earned(episode: int = 7, first: int = 3, steps: int = 5, lead: int = 1, terminated: bool = True, seed: int = 0) -> EpisodeSegment:
-    """Of an environment without goals."""
+def continuous(episode: int = 7, first: int = 3, steps: int = 5, lead: int = 1, terminated: bool = True, seed: int = 0) -> EpisodeSegment:
     random = np.random.default_rng(seed)
     observation, action, reward = (random.standard_normal(shape).astype(np.float32) for shape in ((steps + 1, 3), (steps, 2), steps))
-    return EpisodeSegment(episode, first, lead, -1, observation, action, None, reward, terminated)
+    return EpisodeSegment(episode, first, lead, observation, action, reward, terminated)
 
 
 def same(one: EpisodeSegment, other: EpisodeSegment) -> bool:
-    names = ("episode", "first", "lead", "goal", "observation", "action", "log_probability", "reward", "terminated")
+    names = ("episode", "first", "lead", "observation", "action", "reward", "terminated")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
-SEGMENT = st.builds(
-    segment, st.integers(0, 2**63 - 1), st.integers(0, 4000), st.integers(3, 80), st.integers(0, 2), st.integers(0, 5), st.integers(0, 99)
-)
+VALUES = (st.integers(0, 2**63 - 1), st.integers(0, 4000), st.integers(3, 80), st.integers(0, 2), st.booleans(), st.integers(0, 99))
 
 
-@given(st.lists(SEGMENT, min_size=1, max_size=6))
-def test_segments_survive_the_wire(segments: list[EpisodeSegment]) -> None:
-    message, frames = decode(encode(Segment(layout="a", version=3), encode_segments(segments)))
-    assert isinstance(message, Segment) and message.version == 3
-    found = decode_segments(frames, LIMITS)
+@pytest.mark.parametrize(("limits", "make"), [(LIMITS, segment), (CONTINUOUS, continuous)], ids=["discrete", "continuous"])
+@given(data=st.data())
+def test_segments_survive_the_wire(limits: SegmentLimits, make: Callable[..., EpisodeSegment], data: st.DataObject) -> None:
+    segments = data.draw(st.lists(st.builds(make, *VALUES), min_size=1, max_size=6))
+    message, frames = decode(encode(Segment(layout="a"), encode_segments(segments)))
+    assert isinstance(message, Segment)
+    found = decode_segments(frames, limits)
     assert len(found) == len(segments) and all(map(same, found, segments))
-
-
-EARNED = st.builds(
-    earned, st.integers(0, 2**63 - 1), st.integers(0, 4000), st.integers(3, 80), st.integers(0, 2), st.booleans(), st.integers(0, 99)
-)
-
-
-@given(st.lists(EARNED, min_size=1, max_size=6))
-def test_without_goals_what_was_earned_survives_the_wire(segments: list[EpisodeSegment]) -> None:
-    _, frames = decode(encode(Segment(layout="a", version=3), encode_segments(segments)))
-    assert frames.keys().isdisjoint({"goal", "log_probability"})
-    found = decode_segments(frames, WITHOUT_GOALS)
-    assert len(found) == len(segments) and all(map(same, found, segments))
-
-
-def test_what_was_earned_and_breaks_a_rule_is_refused() -> None:
-    frames = encode_segments([earned(), earned(8)])
-    bad = frames["reward"].copy()
-    bad[3] = np.nan
-    broken = [
-        *({name: frame for name, frame in frames.items() if name != left_out} for left_out in frames),
-        {**frames, "reward": bad},
-        {**frames, "reward": frames["reward"][:-1]},
-        {**frames, "terminated": np.array([0, 2], np.uint8)},
-        {**frames, "terminated": np.zeros(3, np.uint8)},
-        encode_segments([segment()]),
-    ]
-    for wrong in broken:
-        with pytest.raises(BadMessage, match="E_FRAME"):
-            decode_segments(wrong, WITHOUT_GOALS)
-    with pytest.raises(BadMessage, match="E_FRAME"):
-        decode_segments(encode_segments([earned()]), replace(WITHOUT_GOALS, goals=6))
 
 
 @pytest.mark.parametrize(
@@ -101,11 +70,8 @@ def test_what_was_earned_and_breaks_a_rule_is_refused() -> None:
         {"episode": -1},
         {"first": -1},
         {"first": 4996},
-        {"goal": 6},
-        {"goal": -1},
         {"lead": -1},
         {"lead": 5},
-        {"log_probability": np.full(5, 0.1, np.float32)},
         {"action": np.full((5, 2), 2, np.int32)},
         {"action": np.full((5, 2), -1, np.int32)},
         {"observation": np.zeros((6, 3), np.float32)},
@@ -120,12 +86,19 @@ def test_a_segment_that_breaks_a_rule_is_refused(change: dict[str, object]) -> N
 
 def test_frames_that_break_a_rule_are_refused() -> None:
     frames = encode_segments([segment(), segment(8)])
+    bad_reward = frames["reward"].copy()
+    bad_reward[3] = np.nan
     broken = [
         *({name: frame for name, frame in frames.items() if name != left_out} for left_out in frames),
         {**frames, "observation": frames["observation"][:-1]},
         {**frames, "steps": np.array([5, 6], np.int32)},
         {**frames, "steps": np.array([2**31 - 1, 5], np.int32)},
         {**frames, "action": frames["action"].astype(np.float32)},
+        {**frames, "reward": bad_reward},
+        {**frames, "reward": frames["reward"][:-1]},
+        {**frames, "terminated": np.array([0, 2], np.uint8)},
+        {**frames, "terminated": np.zeros(3, np.uint8)},
+        encode_segments([continuous()]),
         encode_segments([segment(number, steps=300) for number in range(2)]),
     ]
     for bad in broken:
@@ -140,7 +113,7 @@ def pair(digests: tuple[str, str] = ("x", "x")) -> tuple[SegmentExchange, Segmen
 def test_long_segments_are_cut_with_their_history_and_messages_are_bounded() -> None:
     a, b = pair()
     told = [segment(1, 0, 1200, 2), *(segment(number, 4, 100, 1) for number in range(2, 12))]
-    a.share_segments(told, "b", 40)
+    a.share_segments(told, "b")
     sends = a.outgoing()
     heard: dict[tuple[int, int], np.ndarray] = {}
     for send in sends:
@@ -148,7 +121,7 @@ def test_long_segments_are_cut_with_their_history_and_messages_are_bounded() -> 
         assert len(frames["action"]) <= STEPS_PER_MESSAGE
         b.receive("a", message, frames, 0.0)
     for event in b.events():
-        assert event.version == 40 and event.src == "a"
+        assert event.src == "a"
         for one in event.segments:
             for t in range(one.lead, one.steps):
                 assert (one.episode, one.first + t) not in heard, "no step twice"
@@ -160,12 +133,12 @@ def test_long_segments_are_cut_with_their_history_and_messages_are_bounded() -> 
 
 def test_what_another_layout_means_is_counted_and_left() -> None:
     a, b = pair(("x", "y"))
-    a.share_segments([segment()], "b", 1)
+    a.share_segments([segment()], "b")
     (send,) = a.outgoing()
     b.receive("a", send.message, send.arrays, 0.0)
     assert not b.events() and b.counters["layout_differs"] == 1
     a.receive("b", Trace(), send.arrays, 0.0)
-    a.receive("b", Segment(layout="x", version=1), {}, 0.0)
+    a.receive("b", Segment(layout="x"), {}, 0.0)
     assert a.counters["bad.E_DECODE"] == 1 and a.counters["bad.E_FRAME"] == 1
 
 
@@ -183,16 +156,16 @@ def test_a_layout_differs_by_anything_that_gives_its_numbers_a_meaning() -> None
 def test_what_waits_is_bounded_and_nothing_waits_for_the_dead() -> None:
     a, _ = pair()
     for number in range(MESSAGES_WAITING + 6):
-        a.share_segments([segment(number)], "b", number)
-    a.share_segments([segment()], "c", 0)
+        a.share_segments([segment(number)], "b")
+    a.share_segments([segment()], "c")
     a.peer_dead("c", 0.0)
     sends = a.outgoing()
     assert [send.arrays["episode"][0] for send in sends] == list(range(6, MESSAGES_WAITING + 6)) and a.counters["dropped"] == 6
 
 
 def test_what_waits_goes_out_as_a_transport_takes_it() -> None:
-    a = SegmentExchange(WITHOUT_GOALS, "x", waiting=100)
-    a.share_segments([earned(0, 0, 120 * STEPS_PER_MESSAGE, 0)], "b", 0)
+    a = SegmentExchange(CONTINUOUS, "x", waiting=100)
+    a.share_segments([continuous(0, 0, 120 * STEPS_PER_MESSAGE, 0)], "b")
     first, second, third = a.outgoing(), a.outgoing(), a.outgoing()
     assert (len(first), len(second), len(third)) == (MESSAGES_WAITING, 100 - MESSAGES_WAITING, 0) and a.counters["dropped"] == 20
     ends = [int(send.arrays["terminated"][0]) for send in first + second]
@@ -202,7 +175,7 @@ def test_what_waits_goes_out_as_a_transport_takes_it() -> None:
 
 def test_an_arrival_says_what_its_message_said() -> None:
     a, b = pair()
-    a.share_segments([segment()], "b", 12)
+    a.share_segments([segment()], "b")
     (send,) = a.outgoing()
     b.receive("a", send.message, send.arrays, 0.0)
     (event,) = b.events()

@@ -20,7 +20,7 @@ from protocols.runtime.errors import AuthenticationError, ExitCode, ResourceErro
 from protocols.runtime.node_control import NodeControl
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.runtime.telemetry import NAMES_PER_MESSAGE, Telemetry, TimeShares
-from protocols.transport import Identity, ReceivedMessage, Transport
+from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
 from protocols.wire.messages import Message
 
@@ -32,7 +32,7 @@ class RunServer:
     """The other end: receives everything; a test chooses what it sends."""
 
     def __init__(self) -> None:
-        self.transport = Transport(Identity("test", RUN_SERVER))
+        self.transport = Transport(Identity("test", RUN_SERVER), TransportOptions(token="secret"))
         self.control, self.telemetry = self.transport.bind("ctl"), self.transport.bind("tele")
 
     def next(self, wanted: type[Message], enough: int = 1) -> list[ReceivedMessage]:
@@ -62,7 +62,7 @@ def run_server() -> Iterator[RunServer]:
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    transport = Transport(Identity("test", "agent-0", 3))
+    transport = Transport(Identity("test", "agent-0", 3), TransportOptions(token="secret"))
     yield transport
     transport.close(0.1)
 
@@ -154,8 +154,8 @@ def test_a_refusal_is_the_error_it_means(run_server: RunServer, node: NodeContro
 
     thread = threading.Thread(target=work)
     thread.start()
-    run_server.next(Hello)
-    run_server.say(Refuse(code=code, text="another version"))
+    (hello, *_) = run_server.next(Hello)
+    run_server.say(Refuse(code=code, text="another version", rid=hello.message.rid))
     thread.join(PATIENCE)
     assert type(outcome[0]) is error
     assert "another version" in str(outcome[0])
@@ -248,10 +248,22 @@ def test_events_are_repeated_until_acknowledged(run_server: RunServer, node: Nod
     assert bye.message.seq > again.message.seq
 
 
-def test_a_node_declared_dead_ends(run_server: RunServer, node: NodeControl, transport: Transport) -> None:
-    join(node, run_server)
-    run_server.say(Refuse(code=ExitCode.RESOURCES, text="agent-0 incarnation 3 is dead"))
-    with pytest.raises(ResourceError, match="is dead"):
+def test_only_a_refusal_of_its_own_hello_ends_a_node(run_server: RunServer, node: NodeControl, transport: Transport) -> None:
+    """The run server answers a request of another process in this node's name over the node's connection."""
+    outcome: list[Any] = []
+    thread = threading.Thread(target=lambda: outcome.append(node.join(PATIENCE)))
+    thread.start()
+    (hello, *_) = run_server.next(Hello)
+    for rid in ("", "f" * 16):
+        run_server.say(Refuse(code=ExitCode.AUTHENTICATION, text="the token is not that of this run", rid=rid))
+    run_server.welcome()
+    thread.join(PATIENCE)
+    assert outcome == [CONFIGURATION]
+    run_server.say(Refuse(code=ExitCode.AUTHENTICATION, rid="f" * 16))
+    hear(node, transport, lambda: transport.counters["rx.bad.E_AUTH"] == 3)
+    assert not transport.counters["rx.quarantines"], "the run server is not to blame"
+    run_server.say(Refuse(code=ExitCode.RESOURCES, text="agent-0 incarnation 3 has ended", rid=hello.message.rid))
+    with pytest.raises(ResourceError, match="has ended"):
         hear(node, transport, lambda: False)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
 
 import numpy as np
 
 from protocols.simulation.simulated_network import Network
+from protocols.simulation.simulated_stepping import SERVER, AgentScript, LedgerLine, ServerScript, TransitionLog
+from protocols.simulation.stepping_promises import Meant, SteppingViolation, check
 from tests.protocols.simulation.drawn_links import DrawnLinks
-from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, TransitionLog
 
 FAULTY = 10.0
 """seconds of faults; the rest heals"""
@@ -19,19 +18,6 @@ LIMIT = 60.0
 """seconds after the faults in which stepping must have gone on"""
 TICKS_AFTER = 6
 DEADLINE = 2.0
-
-
-class Violation(AssertionError):
-    """A rule of stepping is broken."""
-
-
-class Meant(NamedTuple):
-    """Who meant an action, in which incarnation, for which tick of which server."""
-
-    agent: str
-    life: int
-    server: int
-    tick: int
 
 
 class World:
@@ -93,11 +79,11 @@ class World:
             self._later(self.random.uniform(0.0, 1.0), self._start_server)
 
     def _start_agent(self, name: str) -> None:
-        life = self.network.nodes[name].incarnation + 1 if name in self.network.nodes else 1
+        incarnation = self.network.nodes[name].incarnation + 1 if name in self.network.nodes else 1
 
         def action(server: int, tick: int) -> int:
             number = len(self.meant) + 1
-            self.meant[number] = Meant(name, life, server, tick)
+            self.meant[number] = Meant(name, incarnation, server, tick)
             return number
 
         def thinking(server: int, tick: int) -> float:
@@ -114,23 +100,23 @@ class World:
             node.script.environment_moved(server)
 
     def _kill_agent(self, name: str) -> None:
-        life = self.network.nodes[name].incarnation
+        incarnation = self.network.nodes[name].incarnation
         self.network.kill(name)
         self.faults += 1
         if self.random.random() < 0.5:  # the run server notices
-            self._later(self.random.uniform(0.0, 5.0), lambda: self._tell_of_death(name, life))
+            self._later(self.random.uniform(0.0, 5.0), lambda: self._tell_of_death(name, incarnation))
         if self.random.random() < 0.7:
             self._later(self.random.uniform(0.05, 3.0), lambda: self._start_agent(name))
 
-    def _tell_of_death(self, name: str, life: int) -> None:
+    def _tell_of_death(self, name: str, incarnation: int) -> None:
         script = self.network.nodes[SERVER].script
         assert isinstance(script, ServerScript)
-        script.lost(name, life)
+        script.lost(name, incarnation)
 
     # --- to the end -----------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until it has healed and gone on for a while; raises `Violation`."""
+        """Until it has healed and gone on for a while; raises `SteppingViolation`."""
         network = self.network
         assert network.run(FAULTY + 6.0, most=100_000)
         living = [name for name in self.agents if network.nodes[name].alive]
@@ -138,81 +124,16 @@ class World:
         if living:
             network.run(FAULTY + LIMIT, most=100_000, done=lambda: len(self.ledger) >= healed_at + TICKS_AFTER)
             if len(self.ledger) < healed_at + TICKS_AFTER:
-                raise Violation(f"stepping does not go on: {len(self.ledger)} ticks, {healed_at} when the network had healed")
+                raise SteppingViolation(f"stepping does not go on: {len(self.ledger)} ticks, {healed_at} when the network had healed")
         check(self.ledger, self.memories, self.meant)
         newest = self.ledger[-1] if living else None
         for memory in self.memories:
             node = network.nodes[memory.agent]
-            if newest is None or not node.alive or node.incarnation != memory.life:
+            if newest is None or not node.alive or node.incarnation != memory.incarnation:
                 continue
             last = memory.kept[-1] if memory.kept else None
             if last is None or last.server != newest.server or last.tick < newest.tick - TICKS_AFTER:
-                raise Violation(f"{memory.agent} takes no part after the network has healed")
-
-
-def check(ledger: list[LedgerLine], memories: list[TransitionLog], meant: dict[int, Meant]) -> None:
-    """Every transition once, in order, and the sums of rewards are the ledger's; raises `Violation`."""
-    lines = _check_ledger(ledger, meant)
-    for memory in memories:
-        _check_memory(memory, lines)
-
-
-def _check_ledger(ledger: list[LedgerLine], meant: dict[int, Meant]) -> dict[tuple[int, int], LedgerLine]:
-    lines: dict[tuple[int, int], LedgerLine] = {}
-    newest = (0, -1)
-    for entry in ledger:
-        place = (entry.server, entry.tick)
-        if place <= newest or (entry.server == newest[0] and entry.tick != newest[1] + 1):
-            raise Violation(f"server {entry.server} plays tick {entry.tick} after {newest}")
-        newest = place
-        lines[place] = entry
-        for agent, action in entry.actions.items():
-            if agent not in entry.lives:
-                raise Violation(f"{agent}, who is not present, counts at {place}")
-            said = meant[action]
-            if said != Meant(agent, entry.lives[agent], *place):
-                raise Violation(f"at {place} counts {said} for incarnation {entry.lives[agent]} of {agent}")
-    return lines
-
-
-def _check_memory(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine]) -> None:
-    who = f"incarnation {memory.life} of {memory.agent}"
-    if memory.seen != sorted(set(memory.seen)):
-        raise Violation(f"{who} sees {memory.seen}")
-    places = [(kept.server, kept.tick) for kept in memory.kept]
-    if places != sorted(set(places)):
-        raise Violation(f"{who} keeps transitions {places}")
-    for place, kept in zip(places, memory.kept, strict=True):
-        entry = lines.get(place)
-        if entry is None:
-            raise Violation(f"{who} keeps a transition of {place}, which is not in the ledger")
-        if entry.lives.get(memory.agent) != memory.life:
-            raise Violation(f"{who} keeps a transition of {place}, where incarnation {entry.lives.get(memory.agent)} counts")
-        if entry.actions.get(memory.agent, 0) != kept.action or entry.rewards[memory.agent] != kept.reward:
-            raise Violation(f"{who} keeps {kept}, the ledger {entry}")
-    _check_sums(memory, lines, who)
-
-
-def _check_sums(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine], who: str) -> None:
-    """What is kept is what the ledger paid from the first to the last of it, without the gaps that the rules allow: a tick whose answer
-    did not come before the deadline of the tick after it, hence the agent was late there."""
-    ticks: dict[int, list[int]] = defaultdict(list)
-    kept: dict[int, int] = defaultdict(int)
-    for transition in memory.kept:
-        ticks[transition.server].append(transition.tick)
-        kept[transition.server] += transition.reward
-    for server, known in ticks.items():
-        paid = 0
-        for tick in range(known[0], known[-1] + 1):
-            entry = lines[server, tick]
-            if memory.agent in entry.actions and tick not in known:
-                after = lines[server, tick + 1]
-                if memory.agent in after.actions:
-                    raise Violation(f"{who} does not know of its transition {(server, tick)}, though it was not late afterwards")
-            if tick in known:
-                paid += entry.rewards[memory.agent]
-        if paid != kept[server]:
-            raise Violation(f"{who} has {kept[server]} of server {server}, the ledger paid {paid}")
+                raise SteppingViolation(f"{memory.agent} takes no part after the network has healed")
 
 
 def catch(
@@ -222,6 +143,6 @@ def catch(
     for seed in seeds:
         try:
             World(seed, server, agent, stale).run()
-        except Violation as violation:
+        except SteppingViolation as violation:
             return f"seed {seed}: {violation}"
     return None

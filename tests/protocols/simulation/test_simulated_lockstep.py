@@ -13,8 +13,8 @@ from protocols.conversations.conversation import Array, Send
 from protocols.conversations.stepping.stepping import StepClient, StepServer
 from protocols.conversations.stepping.stepping_messages import Act, Observation
 from protocols.simulation.simulated_network import Network, Node
+from protocols.simulation.simulated_stepping import SERVER, AgentScript, LedgerLine, ServerScript, reward
 from protocols.wire.messages import Message
-from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, reward
 from tests.protocols.simulation.lockstep_world import World, catch
 
 BLOCK = 100
@@ -69,7 +69,7 @@ class EchoesRequests(ServerScript):
             self.requests.setdefault((src, message.tick), message.rid)
         super()._act(src, message, arrays, now)
 
-    def tell(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
+    def send_observation(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
         rid = self.requests.get((agent, tick - 1), "")
         self.network.send(self.node, Send(agent, Observation(tick=tick, rid=rid), frames))
 

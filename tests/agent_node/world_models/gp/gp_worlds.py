@@ -7,7 +7,7 @@ from operator import add
 import numpy as np
 import torch
 
-from agent_node.world_models.gp.feature_basis import Basis, Box, FourierBasis, HilbertSpaceBasis, InducingBasis, KernelParameters
+from agent_node.world_models.gp.feature_basis import Box, HilbertSpaceBasis, KernelParameters
 from agent_node.world_models.gp.gp_statistics import Statistics
 
 LENGTHSCALES = (0.4, 0.4, 1.2, 1.2)
@@ -25,17 +25,16 @@ def moves(random: np.random.Generator, n: int, gain: float = 1.0, noise: float =
     return torch.from_numpy(np.hstack([position, action])), torch.from_numpy(change)
 
 
-def bases(count: int = 48) -> list[Basis]:
-    """One of each kind, with and without the linear part."""
+def bases(count: int = 48) -> list[HilbertSpaceBasis]:
+    """With the linear part, without it, and with fewer features."""
     return [
         HilbertSpaceBasis(PLANE, count, LENGTHSCALES),
         HilbertSpaceBasis(PLANE, count, LENGTHSCALES, None),
-        FourierBasis(PLANE, count, LENGTHSCALES, seed=3),
-        InducingBasis.seeded(PLANE, count, LENGTHSCALES, seed=3),
+        HilbertSpaceBasis(PLANE, count // 2, LENGTHSCALES),
     ]
 
 
-def dense_prior(basis: Basis, theta: KernelParameters, inputs: torch.Tensor) -> torch.Tensor:
+def dense_prior(basis: HilbertSpaceBasis, theta: KernelParameters, inputs: torch.Tensor) -> torch.Tensor:
     """Phi Lambda Phi^T, `[n, n]`."""
     features = basis.features(inputs)
     return (features * basis.prior(theta)) @ features.T

@@ -22,8 +22,6 @@ PLANE = Features(Layout(shape=[2], fields=[ObservationField("position", 0, 2)], 
 SETTINGS = GPSettings(bounds=[(-10, 10)], features=96, refresh=100, learning_starts=300, noise_variance=1e-3)
 MODELS: list[Callable[[], WorldModel]] = [
     lambda: GPModel(SETTINGS, PLANE, 0, 0),
-    lambda: GPModel(SETTINGS.model_copy(update={"basis": "fourier"}), PLANE, 0, 0),
-    lambda: GPModel(SETTINGS.model_copy(update={"basis": "inducing"}), PLANE, 0, 0),
     lambda: GPModel(SETTINGS.model_copy(update={"personal": True}), PLANE, 0, 0),
     lambda: ExactGP(ExactGPSettings(bounds=[(-10, 10)], batch_size=300, learning_starts=300), PLANE, 0, 0),
 ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent_node.world_models.gp.feature_basis import Basis, HilbertSpaceBasis
+from agent_node.world_models.gp.feature_basis import HilbertSpaceBasis
 from agent_node.world_models.gp.gp_statistics import BasisMismatch, InvalidStatistics, Statistics, vector_length
 from tests.agent_node.world_models.gp.gp_worlds import LENGTHSCALES, PLANE, bases, moves, summed
 
@@ -15,7 +15,7 @@ BASES = bases(24)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def of(basis: Basis, seed: int, n: int) -> Statistics:
+def of(basis: HilbertSpaceBasis, seed: int, n: int) -> Statistics:
     return Statistics.of(basis, *moves(np.random.default_rng(seed), n))
 
 
@@ -27,7 +27,7 @@ def test_the_vector_has_the_published_length() -> None:
 
 
 @given(st.sampled_from(BASES), SEEDS, st.integers(0, 60))
-def test_packing_keeps_every_bit(basis: Basis, seed: int, n: int) -> None:
+def test_packing_keeps_every_bit(basis: HilbertSpaceBasis, seed: int, n: int) -> None:
     statistics = of(basis, seed, n)
     vector = statistics.pack()
     back = Statistics.unpack(vector, basis, 2)
@@ -41,7 +41,7 @@ def test_packing_keeps_every_bit(basis: Basis, seed: int, n: int) -> None:
 
 
 @given(st.sampled_from(BASES), SEEDS, st.lists(st.integers(0, 30), min_size=1, max_size=5), st.integers(1, 50))
-def test_the_sum_of_parts_is_the_whole(basis: Basis, seed: int, sizes: list[int], batch: int) -> None:
+def test_the_sum_of_parts_is_the_whole(basis: HilbertSpaceBasis, seed: int, sizes: list[int], batch: int) -> None:
     inputs, targets = moves(np.random.default_rng(seed), sum(sizes))
     whole = Statistics.of(basis, inputs, targets, batch)
     ends = np.cumsum(sizes)
@@ -77,7 +77,7 @@ def test_other_bases_are_never_added() -> None:
 
 
 @given(st.sampled_from(BASES), SEEDS, st.integers(0, 400), st.floats(0.01, 3))
-def test_sums_over_data_are_valid(basis: Basis, seed: int, n: int, factor: float) -> None:
+def test_sums_over_data_are_valid(basis: HilbertSpaceBasis, seed: int, n: int, factor: float) -> None:
     of(basis, seed, n).scaled(factor).validate(basis)
 
 

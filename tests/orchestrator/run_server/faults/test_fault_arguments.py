@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.fault import KINDS, FaultOptions, fault_of
 from orchestrator.config.configuration import Configuration
+from orchestrator.run_server.faults.fault_words import KINDS, FaultOptions, fault_of
 from orchestrator.run_server.faults.manual_faults import read_event
 from protocols.faults.fault_schedule import LINK_KINDS, RunMoment, RunPosition, compile_schedule
 from protocols.faults.fault_timeline import FaultTimeline

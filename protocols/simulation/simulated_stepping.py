@@ -38,7 +38,7 @@ class LedgerLine:
     server: int
     """incarnation of the server that played it"""
     tick: int
-    lives: Mapping[str, int]
+    incarnations: Mapping[str, int]
     """who was present, as which incarnation"""
     actions: Mapping[str, int]
     """actions that came in time"""
@@ -101,15 +101,15 @@ class ServerScript(NodeScript):
     # --- messages of agents ---------------------------------------------------------------------------------------------------------------
 
     def _join(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
-        life = self._answer_to()
+        incarnation = self._answer_to()
         known = self.stepping.present | self.stepping.joining
-        if self.incarnations.get(src) == life and src in known:
+        if self.incarnations.get(src) == incarnation and src in known:
             if src in self.stepping.present:
                 self._welcome(src)
                 self._again(src, self.stepping.tick)
             return
         self.stepping.leave(src)
-        self.incarnations[src] = life
+        self.incarnations[src] = incarnation
         self.stepping.join(src)
 
     def _act(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
@@ -137,9 +137,9 @@ class ServerScript(NodeScript):
     def _again(self, agent: str, tick: int) -> None:
         answer = self.stepping.answer(agent, tick)
         if answer is not None:
-            self.tell(agent, *answer)
+            self.send_observation(agent, *answer)
 
-    def tell(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
+    def send_observation(self, agent: str, tick: int, frames: Mapping[str, Array]) -> None:
         """An observation, for the first or another time."""
         self.network.send(self.node, Send(agent, Observation(tick=tick), frames))
 
@@ -149,8 +149,8 @@ class ServerScript(NodeScript):
         actions = {agent: int(action[0, 0]) for agent, action in closed.actions.items()}
         applied = {agent: actions.get(agent, STAND_IN) for agent in sorted(present)}
         paid = {agent: reward(self.node.incarnation, closed.tick, agent, action) for agent, action in applied.items()}
-        lives = {agent: self.incarnations[agent] for agent in applied}
-        entry = LedgerLine(self.node.incarnation, closed.tick, lives, actions, paid)
+        incarnations = {agent: self.incarnations[agent] for agent in applied}
+        entry = LedgerLine(self.node.incarnation, closed.tick, incarnations, actions, paid)
         joined = self.stepping.advance(now)
         for agent in sorted(joined):
             self._welcome(agent)
@@ -171,7 +171,7 @@ class ServerScript(NodeScript):
                 "applied": np.array([[applied.get(agent, STAND_IN)]], np.int32),
             }
             self.stepping.answered(agent, (self.stepping.tick, frames))
-            self.tell(agent, self.stepping.tick, frames)
+            self.send_observation(agent, self.stepping.tick, frames)
             self.point()
 
 
@@ -190,7 +190,7 @@ class TransitionLog:
     """What one incarnation of an agent has seen, stored and done: the checker reads it."""
 
     agent: str
-    life: int = 0
+    incarnation: int = 0
     seen: list[tuple[int, int]] = field(default_factory=list)
     """(server's incarnation, tick) of every observation that was new to it, in order"""
     kept: list[Transition] = field(default_factory=list)
@@ -219,7 +219,7 @@ class AgentScript(NodeScript):
     def join(self, network: Network, node: Node) -> None:
         """A new incarnation."""
         super().join(network, node)
-        self.memory.life = node.incarnation
+        self.memory.incarnation = node.incarnation
 
     def takes(self) -> Mapping[type[Message], Take]:
         """Messages of the server."""

@@ -1,0 +1,241 @@
+"""What the live page costs: share of a core, memory over time, and the time to open the record of a finished run.
+
+    python benchmarks/page_cost.py [--nodes 64 1000] [--seconds 30] [--every 2.0] [--lines 100000]
+
+A run is played by one process: it holds the lock of a run directory, answers status requests as a run server does, and appends the metrics,
+usage, counts of links and events that so many agents on a ring would write. `orchestrate dash` follows it with one reader of its stream.
+Metrics: processor time of the page's process by second, messages of the stream by second, resident memory at the beginning and at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+from measuring import cpu_seconds, machine, table
+
+ROOT = Path(__file__).resolve().parents[1]
+_METRICS = (
+    "success", "success.cooperative", "success.individual", "negotiated", "return", "substituted", "consensus.rounds", "consensus.missing",
+    "round.duration", "round.quorum", "updates", "goals.entropy", "buffer.transitions", "hindsight.complete", "environment.steps",
+    "environment.episodes", "peers.alive", "peers", "learner.loss", "learner.value", "world_model.error", "world_model.model_loss",
+)  # fmt: skip
+_USAGE = ("steps_per_second", "messages_per_second", "time.wait", "time.exchange", "time.act", "time.sample", "time.learn", "time.other")
+_HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
+_WARM_UP = 8.0
+
+
+def prepare(directory: Path, agents: int, every: float) -> None:
+    """The files of a run that has just begun."""
+    from orchestrator.config.configuration import Configuration
+    from orchestrator.results.run_files import append_line, utc_now, write_json
+
+    settings = {
+        "environment": {"id": "landmarks"},
+        "until": {"time": "1h"},
+        "agents": {"count": agents},
+        "metrics": {"every": f"{every:g}s"},
+    }
+    configuration = Configuration.model_validate({"version": 2, **settings})
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(configuration.model_dump_json())
+    write_json(directory / "run.json", {"name": directory.name, "state": "RUNNING", "started": utc_now(), "pid": os.getpid()})
+    for node in nodes_of(agents):
+        (directory / "nodes" / node).mkdir(parents=True)
+        for state in ("joining", "alive"):
+            event = {"t": utc_now(), "severity": "info", "code": f"node.{state}", "node": node, "text": f"{node} {state}", "incarnation": 1}
+            append_line(directory / "events.jsonl", event)
+    append_line(directory / "events.jsonl", {"t": utc_now(), "severity": "info", "code": "run.running", "node": "run", "text": "up"})
+
+
+def nodes_of(agents: int) -> list[str]:
+    """Names of the nodes of a run."""
+    return ["env-0", *(f"agent-{i}" for i in range(agents))]
+
+
+def report(directory: Path, node: str, agents: int, step: int, now: float, random: np.random.Generator) -> None:
+    """What a node appends every so often."""
+    for file, names in (("metrics.jsonl", _METRICS), ("usage.jsonl", _USAGE)):
+        values = random.random(len(names))
+        lines = [
+            json.dumps({"t": now, "step": step, "episode": step // 60, "name": name, "value": value})
+            for name, value in zip(names, values.tolist(), strict=True)
+        ]
+        with (directory / "nodes" / node / file).open("ab", buffering=0) as out:
+            out.write(("\n".join(lines) + "\n").encode())
+    if node != "env-0":
+        number = int(node.removeprefix("agent-"))
+        rows = [
+            {"channel": "peer", "peer": f"agent-{other % agents}", "sent_messages": step, "sent_bytes": 1000 * step}
+            for other in (number - 1, number + 1)
+        ]
+        (directory / "nodes" / node / "links.json").write_text(json.dumps(rows))
+
+
+def play(directory: Path, agents: int, every: float) -> None:
+    """Play the run until standard input ends."""
+    from orchestrator.results.run_files import RunLock, write_json
+    from protocols.conversations.client_requests.client_messages import Status
+    from protocols.conversations.membership.membership_messages import Hello, Welcome
+    from protocols.runtime.node_start import RUN_SERVER
+    from protocols.transport import Identity, Transport
+
+    lock = RunLock(directory)
+    transport = Transport(Identity(directory.name, RUN_SERVER))
+    write_json(directory / "control.json", {"endpoint": transport.bind("ctl"), "token": "secret", "run": directory.name})
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    random, began, nodes = np.random.default_rng(0), time.time(), nodes_of(agents)
+    due = {node: began + every * number / len(nodes) for number, node in enumerate(nodes)}
+    step = 0
+    while not over.is_set():
+        now = time.time()
+        step = int(1000 * (now - began))
+        for node in nodes:
+            if due[node] <= now:
+                report(directory, node, agents, step, now, random)
+                due[node] += every
+        for received in transport.receive(0.01):
+            hello = isinstance(received.message, Hello)
+            answer: Any = Welcome() if hello else Status()
+            answer.rid = received.message.rid
+            frame = None if hello else {"snapshot": np.frombuffer(snapshot(nodes, step, now - began).encode(), np.uint8)}
+            transport.send("ctl", received.src, answer, frame)
+    transport.close()
+    lock.release()
+
+
+def snapshot(nodes: list[str], step: int, elapsed: float) -> str:
+    """A status with all that one of this size has."""
+    history = [math.sin(step + i) for i in range(30)] if len(nodes) <= 256 else []  # a larger one is sent without
+    listed = [
+        {
+            "name": node,
+            "role": "env" if node == "env-0" else "agent",
+            "state": "alive",
+            "phase": "acting",
+            "pid": 1,
+            "incarnation": 1,
+            "restarts": 0,
+            "up_after": 1.0,
+            "detail": "double_dqn",
+            "metrics": dict.fromkeys((*_METRICS, *_USAGE), step / 7) if len(nodes) <= 256 else {"return": step / 7},
+            "history": dict.fromkeys(_HISTORY, history),
+            "peers": [2, 2],
+        }
+        for node in nodes
+    ]
+    return json.dumps({"state": "RUNNING", "elapsed": elapsed, "steps": step, "episodes": step // 60, "phase": "training", "nodes": listed})
+
+
+class Reader:
+    """Reads the stream of a run and counts its messages."""
+
+    def __init__(self, url: str, run: str) -> None:
+        parts = urlsplit(url)
+        self.messages = self.bytes = 0
+        self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+        self._connection.request("GET", f"/api/runs/{run}/events")
+        self._response = self._connection.getresponse()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            for line in self._response:
+                self.messages += line.startswith(b"data:")
+                self.bytes += len(line)
+
+
+def follow(agents: int, every: float, seconds: float) -> list[str]:
+    """One row: the cost of following a run of so many agents."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "played"
+        prepare(directory, agents, every)
+        arguments = [sys.executable, __file__, "--play", str(directory), str(agents), str(every)]
+        player = subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE)
+        page = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "--json", "--runs-dir", folder, "dash"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            url = json.loads(page.stdout.readline() if page.stdout is not None else "")["url"]
+            reader = Reader(url, directory.name)
+            time.sleep(_WARM_UP)
+            spent, messages, size, began = cpu_seconds(page.pid), reader.messages, reader.bytes, time.monotonic()
+            before = psutil.Process(page.pid).memory_info().rss
+            time.sleep(seconds)
+            took = time.monotonic() - began
+            share = (cpu_seconds(page.pid) - spent) / took
+            after = psutil.Process(page.pid).memory_info().rss
+            rate, kib = (reader.messages - messages) / took, (reader.bytes - size) / took / 1024
+        finally:
+            page.terminate()
+            page.wait(20)
+            player.communicate(timeout=20)
+    mib = 1024 * 1024
+    return [str(agents), f"{every:g}", f"{100 * share:.1f} %", f"{rate:.2f}", f"{kib:.0f}", f"{before / mib:.0f} -> {after / mib:.0f}"]
+
+
+def replay(lines: int) -> list[str]:
+    """One row: opening the record of a run with so many lines of metrics."""
+    from orchestrator.page.history.run_history import RunHistory
+    from orchestrator.page.state.page_state import page_state
+
+    with tempfile.TemporaryDirectory() as folder:
+        directory, agents = Path(folder) / "recorded", 4
+        prepare(directory, agents, 2.0)
+        random, now, written = np.random.default_rng(0), time.time(), 0
+        while written < lines:
+            now += 2.0
+            for node in nodes_of(agents):
+                report(directory, node, agents, written, now, random)
+                written += len(_METRICS) + len(_USAGE)
+        began, spent = time.perf_counter(), time.process_time()
+        history = RunHistory(directory)
+        while history.refresh():
+            pass
+        page_state(history)
+        opened, opened_cpu = time.perf_counter() - began, time.process_time() - spent
+        spent, count = time.process_time(), 200
+        for number in range(count):
+            page_state(history, history.last * number / count)
+        state = (time.process_time() - spent) / count
+    return [f"{written:,}", f"{opened:.2f}", f"{opened_cpu:.2f}", f"{1000 * state:.2f}"]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[64, 1000], help="agents of the played runs")
+    parser.add_argument("--seconds", type=float, default=30.0, help="seconds that each is followed for")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two reports of a node (metrics.every)")
+    parser.add_argument("--lines", type=int, default=100_000, help="lines of metrics of the finished run")
+    parser.add_argument("--play", nargs=3, metavar=("DIRECTORY", "AGENTS", "EVERY"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.play:
+        play(Path(given.play[0]), int(given.play[1]), float(given.play[2]))
+        return
+    print(machine(), flush=True)
+    print()
+    rows = [follow(agents, given.every, given.seconds) for agents in given.nodes]
+    head = ["agents", "reports every (s)", "share of a core", "messages/s", "KiB/s", "memory (MiB)"]
+    print(table(head, rows), flush=True)
+    print()
+    print(table(["lines of metrics", "opened in (s)", "processor time (s)", "state at a time (ms)"], [replay(given.lines)]))
+
+
+if __name__ == "__main__":
+    main()

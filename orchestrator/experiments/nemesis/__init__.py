@@ -1,0 +1,1 @@
+"""Search for fault schedules under which a protocol breaks a promise, in simulations; and the smallest such schedule."""

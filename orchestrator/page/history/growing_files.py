@@ -1,0 +1,44 @@
+"""Files of a run directory that grow, read piece by piece: each call returns the complete lines that were added since the last one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_MOST = 16 * 1024 * 1024
+"""bytes that one call reads; the rest comes with the next call"""
+
+
+class GrowingFile:
+    """The lines of one file as it grows. `restarted` is true after a call that found another or a shorter file: its lines start anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.restarted = False
+        self.behind = False
+        """whether the file has more than the last call read: it was cut short"""
+        self._path = str(path)
+        self._offset = 0
+        self._inode = 0
+
+    def read(self) -> bytes:
+        """Complete lines that are new; empty without any, or without the file."""
+        self.restarted = self.behind = False
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - called for each file several times a second
+        except OSError:
+            return b""
+        if (self._inode and found.st_ino != self._inode) or found.st_size < self._offset:
+            self._offset, self.restarted = 0, True
+        self._inode = found.st_ino
+        if found.st_size == self._offset:
+            return b""
+        try:
+            with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123
+                file.seek(self._offset)
+                data = file.read(_MOST)
+        except OSError:
+            return b""
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        self.behind = len(data) == _MOST
+        return whole

@@ -1,0 +1,1 @@
+"""What the page shows of a run: functions of its history."""

@@ -1,0 +1,1 @@
+"""What each process of a run waits for, and the chain to the cause: the answer to `orchestrate why`."""
