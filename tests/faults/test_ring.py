@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ring import Options, Ring, disagreement, rate, round_time, wait
+from protocols.averaging.push_sum import POOR
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
