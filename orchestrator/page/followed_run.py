@@ -5,6 +5,7 @@ The first bounds its own cost: after an update that took c seconds of processor 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from orchestrator.page.run_server_status import RunServerStatus
 from orchestrator.page.state.page_state import LiveFacts, page_state
 from orchestrator.page.wait_report import NewestWaits
 from orchestrator.results import run_directories as runs
+
+logger = logging.getLogger(__name__)
 
 PERIOD = 0.25
 """seconds between two updates of a live run"""
@@ -102,7 +105,10 @@ class FollowedRun:
                         self._thread = None
                         return
                 spent = time.thread_time()
-                self._update()
+                try:
+                    self._update()
+                except Exception:
+                    logger.exception("the state of %s can't be read; it is tried again", self.id)
                 spent = time.thread_time() - spent
                 period = PERIOD if runs.lock_held(self.directory) else SLOW
                 self._stop.wait(max(period, spent / SHARE))

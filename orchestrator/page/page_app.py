@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from math import isinf, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -265,10 +266,14 @@ class _Api:
 
 
 def _number(text: str, name: str) -> float:
+    """A number of the query; infinities only stand for all times."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise UsageError(f'{name}: "{text[:40]}" is not a number') from None
+        value = nan
+    if isnan(value) or (isinf(value) and name == "at"):
+        raise UsageError(f'{name}: "{text[:40]}" is not a number')
+    return value
 
 
 def json_body(data: bytes) -> Mapping[str, Any]:

@@ -78,6 +78,8 @@ def severity(schedule: FaultSchedule) -> Severity:
 def _end(event: ScheduledEvent) -> float:
     if event.lasting:
         return 0.0
+    if event.stop is not None:
+        return event.stop.value
     away = getattr(event.node_fault, "restart_after", None)
     if (back := getattr(event.node_fault, "return_after", None)) is not None:
         away = back.time

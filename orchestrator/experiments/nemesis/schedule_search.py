@@ -164,5 +164,6 @@ def regression_text(failure: Failure, base: Path, overrides: Sequence[str]) -> s
     values: dict[str, Any] = {**plain(tree), "seed": failure.seed}
     lines = [f"# {failure.text}", f"extends: {flow(str(base))}"]
     lines += [f"{key}: {flow(value)}" for key, value in values.items() if key != "faults"]
-    lines += ["faults:", f"  seed: {failure.seed}", "  heal_before_end: 0", "  events:" if failure.schedule else "  events: []"]
+    lines += ["faults:", f"  seed: {failure.seed}", "  heal_before_end: 0", "  links: []", "  traces: []", "  random: null"]
+    lines += ["  events:" if failure.schedule else "  events: []"]
     return "\n".join([*lines, *(f"    - {flow(entry)}" for entry in failure.schedule)]) + "\n"

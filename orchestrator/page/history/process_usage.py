@@ -52,9 +52,10 @@ class ProcessUsage:
             try:
                 process = self._processes.get(pid)
                 if process is None:
-                    process = self._processes[pid] = psutil.Process(pid)
+                    process = psutil.Process(pid)
                     if started is not None and abs(process.create_time() - started) > 2.0:
                         continue  # another process has the number now
+                    self._processes[pid] = process
                 with process.oneshot():
                     times, memory = process.cpu_times(), process.memory_info().rss
             except psutil.Error:

@@ -41,6 +41,11 @@ def test_schedules_are_functions_of_their_seeds_and_end_by_themselves() -> None:
     assert calm > 5 and mild > calm + 5 and 30 < deaths < 60
 
 
+def test_rules_of_links_end_where_they_say() -> None:
+    rule = {"id": "lossy", "loss": 1.0, "during": {"start": {"time": "1s"}, "stop": {"time": "120s"}}}
+    assert severity(compile_schedule(FaultsSettings.model_validate({"links": [rule]}), [], AGENTS)).end == 120.0
+
+
 @pytest.mark.parametrize("mode", ["pushsum", "mh"])
 def test_the_protocols_keep_their_promises(mode: str) -> None:
     outcome = search(configuration(mode), 6, math.inf)
@@ -69,8 +74,10 @@ def test_a_planted_bug_is_found_shrunk_repeated_and_saved(tmp_path: Path) -> Non
     """All in one process, since the bug is planted in this one only."""
     saved = tmp_path / "found.yaml"
     mode = "exchange.consensus.mode=pushsum"
+    base = tmp_path / "base.yaml"  # its own faults are no part of what is searched, nor of the file that is saved
+    base.write_text(f"extends: {CONFIG}\nfaults: {{links: [{{id: lossy, loss: 0.9}}], random: {{every: 1s}}}}\n")
     with patched(BUGS["forgets_lost_offers"]):
-        found = CliRunner().invoke(app, ["simulate", str(CONFIG), mode, "--search", "10", "--save", str(saved)])
+        found = CliRunner().invoke(app, ["simulate", str(base), mode, "--search", "10", "--save", str(saved)])
         assert found.exit_code == 1, found.output
         lines = {line[:16].strip(): line[16:] for line in found.output.splitlines()}
         assert "averaging.mass" in lines["broken promise"] and "entries, after" in lines["schedule"]

@@ -70,6 +70,8 @@ def test_finished_runs_and_their_comparison(tmp_path: Path) -> None:
         assert site.order("run-0", {"action": "heal"})[0] == 403, "the page was started without --control"
         for wrong in (
             "/api/runs/run-0/state?at=x",
+            "/api/runs/run-0/state?at=nan",
+            "/api/runs/run-0/state?at=inf",
             "/api/runs/run-0/metrics",
             "/api/compare?runs=run-0&name=none",
             "/api/runs/run-0/edge?a=x",
