@@ -40,8 +40,9 @@ def test_the_best_episodes_are_imitated_in_a_run(tmp_path: Path) -> None:
     few = ("agents.imitation.pairs=100", "agents.imitation.updates=5", "agents.imitation.batch_size=64")
     directory = ran(tmp_path, "ranked", "until.steps=10000", *once, *few)
     loss, entropy = metrics(directory, "agent-0", "imitation.loss"), metrics(directory, "agent-0", "learner.entropy")
-    assert loss[0] < np.log(7) + 0.1 and loss[-1] < 0.8 * loss[0], "the policy repeats what is kept"
-    assert entropy[0] > 1.8 and entropy[-1] < 0.9 * entropy[0]
+    uniform = np.log(7)
+    assert loss[-1] < 0.8 * uniform, "the policy repeats what is kept"
+    assert entropy[-1] < 0.9 * uniform
     assert min(metrics(directory, "agent-0", "imitation.updates")) >= 5
     assert metrics(directory, "agent-0", "ranked.pairs")[-1] == 100
     kept = metrics(directory, "agent-0", "ranked.return")
