@@ -227,7 +227,13 @@ class Agent:
             for event in self.machine.events():
                 self.vector = self.vector + event.delta
                 counters = {**self.transport.counters, **self.machine.counters}
-                line = {"t": time.time(), "round": event.round, "took": now - self.begun, "w": self.machine.mass, "awaited": sorted(awaited)}
+                line = {
+                    "t": time.time(),
+                    "round": event.round,
+                    "took": now - self.begun,
+                    "w": self.machine.mass,
+                    "awaited": sorted(awaited),
+                }
                 out.write(json.dumps({**line, "z": self.vector[:SHOWN].tolist(), "counters": counters}) + "\n")
 
     @property
