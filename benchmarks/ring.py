@@ -1,8 +1,8 @@
 """Averaging between real processes, without anything that is learnt: a ring of agents, each with a transport and an averaging machine.
 
 `Ring` starts one process per agent and acts as their run server: it sends the roster, detects deaths and starts successors. Each process
-writes one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "awaited", "counters"} with z the first numbers of its
-model, and the neighbours that the round has waited for.
+writes one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "awaited", "counters"} with z the first numbers
+of its model, and the neighbours that the round has waited for.
 """
 
 from __future__ import annotations

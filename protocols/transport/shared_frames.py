@@ -219,7 +219,7 @@ class SharedFrameReader:
         return known
 
     def _close_abandoned(self) -> None:
-        """Close segments that their senders have closed, or that belonged to processes that are gone: else their memory would stay in use."""
+        """Close segments that their senders have closed, or whose senders are gone: else their memory would stay in use."""
         for key in [key for key, known in self._open.items() if not _is_open(key, known[3])]:
             self._close(key)
 

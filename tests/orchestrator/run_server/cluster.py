@@ -50,9 +50,7 @@ _pause = _Pause()
 class Cluster:
     """One run. Close it in any case; `assert_nothing_left` after its end."""
 
-    def __init__(
-        self, directory: Path, agents: int = 3, behaviour: dict[str, Any] | None = None, imports: str = "", **settings: Any
-    ) -> None:
+    def __init__(self, directory: Path, agents: int = 3, behaviour: dict[str, Any] | None = None, **settings: Any) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         settings.setdefault("until", {"time": "50s"})
@@ -74,7 +72,7 @@ class Cluster:
             (directory / "behaviour.json").write_text(json.dumps(behaviour))
         with (directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.orchestrator.run_server.lead", str(directory), *imports.split()],
+                [sys.executable, "-m", "tests.orchestrator.run_server.lead", str(directory)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

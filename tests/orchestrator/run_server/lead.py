@@ -1,5 +1,4 @@
-"""A run server whose nodes are those of `small_nodes`: `python -m tests.orchestrator.run_server.lead DIRECTORY`, and modules that the
-warm parent imports."""
+"""A run server whose nodes are those of `small_nodes`: `python -m tests.orchestrator.run_server.lead DIRECTORY`."""
 
 from __future__ import annotations
 
@@ -13,4 +12,4 @@ NODES = "tests.orchestrator.run_server.small_nodes"
 
 if __name__ == "__main__":
     logs.configure()
-    sys.exit(serve(Path(sys.argv[1]), 30.0, {"agent": f"{NODES}:main", "env": f"{NODES}:main"}, (NODES, "no_such_module", *sys.argv[2:])))
+    sys.exit(serve(Path(sys.argv[1]), 30.0, {"agent": f"{NODES}:main", "env": f"{NODES}:main"}, (NODES, "no_such_module")))

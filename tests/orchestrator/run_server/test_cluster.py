@@ -183,15 +183,6 @@ def test_signals_end_a_run_in_order_and_the_second_one_at_once(start: Start) -> 
     assert not cluster.events("node.restart")
 
 
-def test_a_host_that_waits_for_its_warm_parent_is_not_dead(start: Start) -> None:
-    """The orders to start nodes may come with the welcome, and the first start waits until the warm parent has imported its modules."""
-    cluster = start(agents=1, imports="tests.orchestrator.run_server.slow_imports")
-    cluster.running()
-    assert not cluster.events("host.lost")
-    cluster.client().stop()
-    assert cluster.ended() == ExitCode.INTERRUPTED
-
-
 def test_a_lost_host_fails_the_run(start: Start) -> None:
     cluster = start()
     cluster.running()
