@@ -52,7 +52,7 @@ def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[
     if not others:
         return np.zeros(own.size)
     delta: Vector = np.empty(own.size)
-    if kernels.library is not None and (kind := kind_of(own, *others)):
+    if kernels.library is not None and (kind := kind_of(own.size, own, *others)):
         work = getattr(kernels.library, f"weighted_differences_{kind}")
         work(address(own), addresses(others), reals(weights), len(others), address(delta), own.size)
         return delta
@@ -89,8 +89,8 @@ class Accumulator:
     def give(self, x: Array, w: float, part: float, gifts: list[EdgeTransfer]) -> None:
         """y += w (x - z), z = x; then for each gift S += part y, and y -= the change of S as many times as it is given."""
         before, after, times = [old for old, _, _ in gifts], [new for _, new, _ in gifts], [copies for _, _, copies in gifts]
-        sums = kind_of(*before, *after) if gifts else "f8"
-        if kernels.library is not None and sums and (kind := kind_of(x)):
+        sums = kind_of(self._size, *before, *after) if gifts else "f8"
+        if kernels.library is not None and sums and (kind := kind_of(self._size, x)):
             work = getattr(kernels.library, f"give_{kind}_{sums}")
             numbers = address(x), address(self.y), address(self.z), w, part
             work(*numbers, len(gifts), addresses(before), addresses(after), reals(times), self._size)
@@ -109,7 +109,7 @@ class Accumulator:
         """y += S - R of each; then z = scale y. Returns the change of z."""
         delta: Vector = np.empty(self._size)
         totals, before = [total for total, _ in taken], [old for _, old in taken]
-        sums = kind_of(*totals, *before) if taken else "f8"
+        sums = kind_of(self._size, *totals, *before) if taken else "f8"
         if kernels.library is not None and sums:
             work = getattr(kernels.library, f"take_{sums}")
             work(address(self.y), address(self.z), scale, len(taken), addresses(totals), addresses(before), address(delta), self._size)
