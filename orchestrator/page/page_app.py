@@ -128,7 +128,6 @@ class _Api:
         history, now = followed.loaded(), runs.read(followed.directory)
         with followed.lock:
             known = history.metrics.of_node("env-0")
-            goals = [name for name in known if name.startswith("eval.aligned.success.goal.")]
             return {
                 "id": followed.id,
                 "name": followed.id,
@@ -139,7 +138,7 @@ class _Api:
                 + [{"name": name, "role": "agent"} for name in history.agents]
                 + [{"name": "run", "role": "run server"}],
                 "edges": history.edges,
-                "goals": len(goals) or None,
+                "goals": len(history.goals.labels) or None,
                 "span": [0.0, round(history.last, 3)],
                 "control": self._options.control is not None and now.alive,
                 "returns": next((name for name in ("return", "return.normalised") if name in known), "return"),

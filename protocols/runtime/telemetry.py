@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -44,9 +44,9 @@ class Telemetry:
         directory.mkdir(parents=True, exist_ok=True)
         sweep_orphans(directory)
         self._directory = directory
-        self._file, self._usage = (
-            os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) for name in ("metrics.jsonl", "usage.jsonl")
-        )
+        self._files: dict[str, int] = {}
+        for name in ("metrics.jsonl", "usage.jsonl"):
+            self._opened(name)
         self._transport = transport
         self._clock = clock
         self._failed = False
@@ -61,8 +61,8 @@ class Telemetry:
     ) -> None:
         """Record metrics (those that are not finite are left out); `arrays` go to the run server only."""
         stamp = self._clock.stamp()
-        finite = self._append(self._file, stamp, step, episode, values)
-        finite |= self._append(self._usage, time.time(), step, episode, usage or {})
+        finite = self._append_values("metrics.jsonl", stamp, step, episode, values)
+        finite |= self._append_values("usage.jsonl", time.time(), step, episode, usage or {})
         if usage is not None:
             self.traffic()
         if not finite:
@@ -71,17 +71,30 @@ class Telemetry:
         frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
         self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names, stamp=stamp), frames)
 
+    def write_goals(self, step: int, episode: int, goals: Mapping[str, Any]) -> None:
+        """Append a line to `goals.jsonl` (environment servers whose agents have goals)."""
+        row = {"t": self._clock.stamp(), "step": step, "episode": episode, **goals}
+        self._append("goals.jsonl", [json.dumps(row, separators=(",", ":"))])
+
     def traffic(self) -> None:
         """Write down what went over the links so far."""
         self._trying(lambda: write_links(self._directory, self._transport))
 
-    def _append(self, file: int, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
+    def _append_values(self, file: str, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         lines = [json.dumps({"t": now, "step": step, "episode": episode, "name": name, "value": value}) for name, value in finite.items()]
-        if not lines:
-            return finite
-        self._trying(lambda: disk.append(file, ("\n".join(lines) + "\n").encode()))
+        if lines:
+            self._append(file, lines)
         return finite
+
+    def _append(self, file: str, lines: Sequence[str]) -> None:
+        self._trying(lambda: disk.append(self._opened(file), ("\n".join(lines) + "\n").encode()))
+
+    def _opened(self, name: str) -> int:
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        return file
 
     def _trying(self, write: Callable[[], None]) -> None:
         try:
@@ -96,8 +109,9 @@ class Telemetry:
 
     def close(self) -> None:
         """Close the files."""
-        os.close(self._file)
-        os.close(self._usage)
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
 
 
 class TimeShares:

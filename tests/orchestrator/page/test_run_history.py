@@ -123,6 +123,55 @@ def test_traffic_from_counts_and_from_totals(played: PlayedRun) -> None:
     assert page_state(history)["edges"]["agent-0|agent-2"]["bytes_per_s"] == pytest.approx(3000.0)
 
 
+def test_goals_of_episodes_at_any_time(played: PlayedRun) -> None:
+    assert page_state(read(played))["goals"] == {}
+    labels = ["0", "1", "0-1"]
+    for report in range(3):
+        rows: list[object] = [
+            [30 * report + i, ["agent-0", f"agent-{1 + i % 2}"], [2, 2 if i % 3 else 1], i > 0, i % 3 > 0] for i in range(30)
+        ]
+        rows.append([30 * report + 30, ["agent-2"], [0], True, None])
+        played.line("nodes/env-0/goals.jsonl", t=BEGAN + 4.0 + 2 * report, step=1, episode=1, labels=labels, episodes=rows)
+    history = read(played)
+    assert page_state(history, 3.0)["goals"] == {}
+    early, late = page_state(history, 4.5), page_state(history)
+    assert early["goals"]["agent-0"][:2] == [(0, 2, False, False), (1, 2, True, True)] and len(early["goals"]["agent-0"]) == 30
+    assert early["goals"]["agent-1"][0] == (0, 1, False, False) and early["goals"]["agent-2"][-1] == (30, 0, None, True)
+    assert [row[0] for row in late["goals"]["agent-0"]] == list(range(30, 90)), "the newest ones"
+    assert late["goal_labels"] == labels and late["nodes"]["agent-0"]["goal"] == "0-1" and late["nodes"]["env-0"]["goal"] is None
+    path = played.directory / "nodes" / "env-0" / "goals.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + "damaged\n" + lines[2].replace("[60,", "[61,"))  # the run went back, and has come further than before
+    history.refresh()
+    assert len(page_state(history, 6.5)["goals"]["agent-0"]) == 30 and page_state(history)["goals"]["agent-0"][30][0] == 61
+
+
+def test_a_run_that_went_back_replaces_what_was_later(tmp_path: Path) -> None:
+    """Under the logical clock the files of nodes are cut to a checkpoint; usage, which has times of day, stays."""
+    run = PlayedRun(tmp_path / "logical", clock="logical")
+
+    def report(virtual: float, seconds: float) -> None:
+        run.metric(virtual, "agent-0", "return", virtual, int(10 * virtual), virtual=True)
+        run.metric(virtual, "agent-0", "consensus.round", 1.0, int(1000 * virtual), virtual=True)  # counts updates
+        run.metric(seconds, "agent-0", "time.other", 1.0, int(10 * virtual), "usage")
+
+    for i in range(1, 6):
+        report(float(i), 10.0 * i)
+    history = read(run)
+    path = run.directory / "nodes" / "agent-0" / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:4]))
+    for i in range(3, 9):
+        report(float(i), 40.0 + 10.0 * i)
+    seconds = [10.0, 20.0, *(40.0 + 10.0 * i for i in range(3, 9))]
+    for found in (history, read(run)):  # followed, and opened afterwards
+        while found.refresh():
+            pass
+        metric, usage = found.metrics.get("return", "agent-0"), found.metrics.get("time.other", "agent-0")
+        assert metric is not None and list(metric.v) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+        assert list(metric.t) == pytest.approx(seconds)
+        assert usage is not None and len(usage.v) == 11
+
+
 def test_ended_and_lost_runs(played: PlayedRun) -> None:
     assert page_state(read(played))["run_state"] == "LOST"
     assert {node["state"] for node in page_state(read(played))["nodes"].values()} == {"suspect"}

@@ -49,6 +49,7 @@ def record_run(directory: Path, agents: int, topology: str = "ring") -> None:
         folder.mkdir(parents=True)
         _write_lines(folder / "metrics.jsonl", _metrics(number, name))
         (folder / "log.txt").write_text("".join(f"{_iso(t)} INFO learner line {t} of {name} {MARKUP}\n" for t in range(LENGTH)))
+    _write_lines(directory / "nodes" / "env-0" / "goals.jsonl", _goals(names))
     run = directory / "nodes" / "run"
     run.mkdir()
     _write_lines(run / "metrics.jsonl", [_value(t, "consensus.disagreement", 0.1 * math.exp(-t / 15) + 1e-4) for t in range(2, LENGTH, 2)])
@@ -114,6 +115,20 @@ def _metrics(number: int, name: str) -> Iterable[dict[str, Any]]:
             yield _value(t, "learner.loss", math.exp(-t / 30))
             yield _value(t, "world_model.error", 1 / (1 + t))
             yield _value(t, "consensus.round", float(t // 2))
+
+
+def _goals(names: Sequence[str]) -> Iterable[dict[str, Any]]:
+    """Two neighbours in each episode, which agree in two of three; one of four is not negotiated."""
+    labels = ["0", "1", "2", "0-1", "0-2", "1-2"]
+    for t in range(2, LENGTH, 2):
+        rows = []
+        for number in range(8 * t, 8 * t + 16):
+            first, second = number % len(names), (number + 1) % len(names)
+            goal = number * 7 % len(labels)
+            agreed = number % 3 > 0
+            goals = [goal, goal if agreed else (goal + 1) % len(labels)]
+            rows.append([number, [names[first], names[second]], goals, number % 4 > 0, agreed])
+        yield {"t": _unix(t), "step": 1000 * t, "episode": 8 * t, "labels": labels, "episodes": rows}
 
 
 def _value(t: float, name: str, value: float) -> dict[str, Any]:

@@ -55,8 +55,17 @@ def test_replay(tab: WatchedPage) -> None:
     expect(page.locator("svg.topology .node.state-done")).to_have_count(4)
     expect(page.locator(".return-card canvas")).to_be_visible()
     expect(page.locator(".disagreement-card canvas")).to_be_visible()
+    goals = page.locator(".goals-card")
+    expect(goals.get_by_role("list", name="Goals").get_by_role("listitem")).to_have_text(["0", "1", "2", "0-1", "0-2", "1-2"])
+    goals.locator("canvas").hover(position={"x": 620, "y": 10})
+    expect(goals.locator(".readout")).to_contain_text(re.compile("agent-0, episode .*: goal .*; agent-[13]: goal"))
+    goals.locator("summary").click()
+    expect(goals.get_by_role("row", name=re.compile("^agent-2 .*(\\d+).*%.*%"))).to_have_count(1)
 
+    _seek(tab, 1.0)
+    expect(goals).to_be_hidden()  # no episode has ended
     _seek(tab, sum(CUT) / 2)
+    expect(goals).to_be_visible()
     cut = page.locator("svg.topology a.edge.is-cut")
     expect(cut.and_(page.get_by_label("Edge agent-0 – agent-1: cut"))).to_have_count(1)
     expect(page.locator("svg.topology .node.state-up")).to_have_count(4)
