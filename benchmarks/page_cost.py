@@ -75,15 +75,13 @@ def report(directory: Path, node: str, agents: int, step: int, now: float, rando
             json.dumps({"t": now, "step": step, "episode": step // 60, "name": name, "value": value})
             for name, value in zip(names, values.tolist(), strict=True)
         ]
-        with (directory / "nodes" / node / file).open("ab", buffering=0) as out:
-            out.write(("\n".join(lines) + "\n").encode())
+        with (directory / "nodes" / node / file).open("a") as out:
+            out.write("\n".join(lines) + "\n")
     if node != "env-0":
         number = int(node.removeprefix("agent-"))
-        rows = [
-            {"channel": "peer", "peer": f"agent-{other % agents}", "sent_messages": step, "sent_bytes": 1000 * step}
-            for other in (number - 1, number + 1)
-        ]
-        (directory / "nodes" / node / "links.json").write_text(json.dumps(rows))
+        links = {f"peer agent-{other % agents}": [1000 * step, step, 0, 1500 * step] for other in (number - 1, number + 1)}
+        with (directory / "nodes" / node / "links.jsonl").open("a") as out:
+            out.write(json.dumps({"t": now, "incarnation": 1, "links": links}) + "\n")
 
 
 def play(directory: Path, agents: int, every: float) -> None:

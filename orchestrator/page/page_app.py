@@ -202,15 +202,16 @@ class _Api:
         }
 
     def edge(self, request: Request) -> Any:
-        """The traffic of one edge."""
+        """The traffic of one edge in the minute before a time."""
         followed = self._run(request)
         history = followed.loaded()
         a, b = (request.query_params.get(end, "") for end in ("a", "b"))
+        at = request.query_params.get("at")
         for name in (a, b):
             if name not in (*history.agents, "env-0"):
                 raise UsageError(f'a, b: there is no node "{name[:60]}" in this run')
         with followed.lock:
-            return message_trace.edge(history, a, b)
+            return message_trace.edge(history, a, b, None if at is None else _number(at, "at"))
 
     def messages(self, request: Request) -> Any:
         """Messages in a span of time."""

@@ -28,6 +28,8 @@ from protocols.transport import Transport
 
 logger = logging.getLogger(__name__)
 NAMES_PER_MESSAGE = 512
+_LINKS_PER_LINE = 16
+"""links of which a line is written at every report; with n times as many, at every nth"""
 _LINKS, _WIRE = "links", "wire"
 _OF_A_LINK = ("channel", "peer")
 
@@ -45,6 +47,7 @@ class Telemetry:
         sweep_orphans(directory)
         self._directory = directory
         self._files: dict[str, int] = {}
+        self._calls = 0
         for name in ("metrics.jsonl", "usage.jsonl"):
             self._opened(name)
         self._transport = transport
@@ -77,8 +80,13 @@ class Telemetry:
         self._append("goals.jsonl", [json.dumps(row, separators=(",", ":"))])
 
     def traffic(self) -> None:
-        """Write down what went over the links so far."""
+        """Write down what went over the links so far: `links.json`, and a line of `links.jsonl`, with many links not every time."""
         self._trying(lambda: write_links(self._directory, self._transport))
+        links = link_totals(self._transport)
+        if links and self._calls % math.ceil(len(links) / _LINKS_PER_LINE) == 0:
+            row = {"t": time.time(), "incarnation": self._transport.identity.incarnation, "links": links}
+            self._append("links.jsonl", [json.dumps(row, separators=(",", ":"))])
+        self._calls += 1
 
     def _append_values(self, file: str, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
@@ -163,11 +171,21 @@ class TimeShares:
 
 
 def write_links(directory: Path, transport: Transport) -> None:
-    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes}; and
-    `wire.json`. `OSError` where the disk is full; what was written before stays."""
+    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes, delay_us};
+    and `wire.json`. `OSError` where the disk is full; what was written before stays."""
     rows = [{"channel": channel, "peer": peer, **asdict(link)} for (channel, peer), link in sorted(transport.link_counters.items())]
     _write(directory, _LINKS, transport, rows)
     write_wire(directory, transport)
+
+
+def link_totals(transport: Transport) -> dict[str, list[int]]:
+    """`CHANNEL PEER` (channels of agents and the environment) -> bytes sent, messages received and missing, and the sum of their delays
+    in microseconds, since this incarnation began."""
+    return {
+        f"{channel} {peer}": [link.sent_bytes, link.received_messages, transport.guard.missing[channel, peer], link.delay_us]
+        for (channel, peer), link in sorted(transport.link_counters.items())
+        if channel in ("peer", "env")
+    }
 
 
 def write_wire(directory: Path, transport: Transport) -> None:

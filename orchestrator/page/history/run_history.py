@@ -34,7 +34,7 @@ _WINDOW = 0.01
 """seconds by which lines of one window of time differ at most"""
 _MOST_EVENTS = 20_000
 _PER_MESSAGE = b'"what":"message"'
-_FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl")
+_FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl", "links.jsonl")
 _OTHER_STEPS = ".round"
 """end of the names of metrics whose lines count updates or rounds as steps, in place of what the reports count"""
 
@@ -89,7 +89,7 @@ class RunHistory:
         self.state = "STARTING"
         """state of the run: that of `run.json`, or LOST where its run server is gone"""
         self.metrics = MetricHistory()
-        self.links = LinkHistory(directory / "nodes", self.configuration)
+        self.links = LinkHistory(self.configuration)
         self.events: list[dict[str, Any]] = []
         """{"t", "kind", "node", "text"}, in order"""
         self.milestones: list[tuple[float, str]] = []
@@ -177,11 +177,11 @@ class RunHistory:
         if not self.configuration:
             self.configuration = read_json(self.directory / "config.json")
             self._rules = _rules(self.configuration)
-            self.links = LinkHistory(self.directory / "nodes", self.configuration)
+            self.links = LinkHistory(self.configuration)
         self._read_events()
         behind = self._events_file.behind
         self._list_nodes()
-        for name, (metrics_file, usage_file, faults_file) in self._files.items():
+        for name, (metrics_file, usage_file, faults_file, links_file) in self._files.items():
             usage, metrics, faults = usage_file.read(), metrics_file.read(), faults_file.read()
             if metrics_file.restarted or usage_file.restarted or self._went_back(name, usage):
                 self.metrics.forget(name)
@@ -191,11 +191,14 @@ class RunHistory:
                 usage, metrics = usage_file.read(), metrics_file.read()
             if metrics or usage:
                 self._take_metrics(name, metrics, usage)
-                incarnation = self.changes[name][-1].incarnation if self.changes.get(name) else 1
-                self.links.read_totals(name, incarnation, self.started)
             if faults:
                 self._take_faults(name, faults)
-            behind = behind or metrics_file.behind or usage_file.behind or faults_file.behind
+            for line in _objects(links_file.read()):
+                with suppress(KeyError, TypeError, ValueError, AttributeError):  # a damaged line
+                    t = float(line["t"]) - self.started
+                    self.links.totalled(name, t, int(line["incarnation"]), line["links"])
+                    self.last = max(self.last, t)
+            behind = behind or any(file.behind for file in self._files[name])
         goals = self._goals_file.read()
         if self._goals_file.restarted:
             self.goals.forget()
@@ -299,7 +302,6 @@ class RunHistory:
             if code.startswith("node.") and code.removeprefix("node.") in _STATES:
                 change = NodeChange(t, code.removeprefix("node."), text, int(line.get("incarnation") or 0))
                 self.changes.setdefault(node, []).append(change)
-                self.links.begun = min(self.links.begun, t)
             elif code in ("fault.begin", "fault.end"):
                 self._fault_event(code == "fault.begin", t, node, text, line.get("fields") or {})
         del self.events[:-_MOST_EVENTS]

@@ -30,7 +30,7 @@ export const api = {
   metrics: (run, name, { since = null, points = 600 } = {}) => ask(at(run, "metrics", { name, since, points })),
   metricNames: (run) => ask(at(run, "metric-names")),
   log: (run, node, lines) => ask(at(run, "log", { node, lines })),
-  edge: (run, a, b) => ask(at(run, "edge", { a, b })),
+  edge: (run, a, b, time) => ask(at(run, "edge", { a, b, at: time })),
   messages: (run, from, to, nodes) => ask(at(run, "messages", { from, to, nodes })),
   why: (run) => ask(at(run, "why")),
   fault: (run, body, token, dry = false) =>

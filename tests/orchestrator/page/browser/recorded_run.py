@@ -69,19 +69,25 @@ def _links(directory: Path, a: str, b: str, number: int) -> None:
     """The trace of one direction: counts of each second, and for the first agents each message."""
     delay, loss = 0.004 * 3 ** (number % 5), 0.1 * (number % 3 == 2)
     lines: list[dict[str, Any]] = []
+    totals: list[dict[str, Any]] = []
     for t in range(1, LENGTH):
         sent = 20 + number % 7 * 10
-        counts = {"sent": sent, "bytes": sent * 10 ** (2 + number % 4), "lost": round(sent * loss), "delay": {"p50": delay}}
+        lost = round(sent * loss)
+        received = (sent - lost) * t
+        about = [sent * t * 10 ** (2 + number % 4), received, lost * t, round(1e6 * received * delay)]
+        totals.append({"t": _unix(t), "incarnation": 1, "links": {f"peer {b}": about}})
+        counts = {"sent": sent, "bytes": sent * 10 ** (2 + number % 4), "lost": lost, "delay": {"p50": delay}}
         lines.append({"t": _unix(t), "what": "links", "links": {f"peer {b}": counts}})
         if len(a + b) < 16:
             for part in range(4):
-                lost = loss and (t + part) % 10 == 0
+                gone = loss and (t + part) % 10 == 0
                 lines.append(
                     {"t": _unix(t + 0.1 + part / 5), "what": "message", "link": f"peer {b}", "kind": ("average", "trace", MARKUP)[part % 3],
-                     "size": 500, "copies": [] if lost else [delay], **({"cause": "loss"} if lost else {})}
+                     "size": 500, "copies": [] if gone else [delay], **({"cause": "loss"} if gone else {})}
                 )  # fmt: skip
-    with (directory / "nodes" / a / "faults.jsonl").open("a") as file:
-        file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    for name, rows in (("faults.jsonl", lines), ("links.jsonl", totals)):
+        with (directory / "nodes" / a / name).open("a") as file:
+            file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in rows)
 
 
 def _events(names: Sequence[str]) -> Iterable[dict[str, Any]]:

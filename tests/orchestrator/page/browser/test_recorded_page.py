@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.runs, pytest.mark.timeout(400)]
 
 SMALL, LARGE, STRANGE = "four", "sixty-four", f"name {MARKUP}"
 WIDTHS = (400, 900, 1440)
+EDGE_FACTS = ("Delay, last minute", "Loss, last minute", "Injected delay")
 VIEWS = ((), ("agent", "agent-2"), ("edge", "agent-0", "agent-1"), ("messages",), ("compare",), ("runs",))
 
 
@@ -101,6 +102,10 @@ def test_other_views(tab: WatchedPage) -> None:
     expect(page.get_by_role("heading", name="agent-2 – agent-1")).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("^average"))).to_be_visible()
     expect(page.locator(".rounds-card tbody tr")).not_to_have_count(0)
+    facts = {name: page.locator("dl.facts > div").filter(has=page.get_by_text(name, exact=True)).locator("dd") for name in EDGE_FACTS}
+    expect(facts["Delay, last minute"]).to_have_text("36 ms")
+    expect(facts["Injected delay"]).to_have_text("36 ms, 95 %: 36 ms")
+    expect(facts["Loss, last minute"]).to_have_text("10\u202f%")
     page.get_by_role("link", name="Message diagram").click()
 
     page.get_by_label("From, s").fill("9")
