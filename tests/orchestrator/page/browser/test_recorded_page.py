@@ -97,6 +97,8 @@ def test_other_views(tab: WatchedPage) -> None:
     expect(page.get_by_role("heading", name="world_model.error")).to_be_visible()
     expect(page.locator(".small-chart canvas")).to_be_visible()
     expect(page.locator(".log")).to_contain_text(f"line {LENGTH - 1} of agent-2")
+    page.get_by_role("button", name="Play an episode").click()
+    expect(page.locator(".film-card")).to_contain_text("agent-2 of four has no checkpoint", timeout=200_000)
     page.locator(".neighbours-card").get_by_role("link", name="agent-1").click()
 
     expect(page.get_by_role("heading", name="agent-2 – agent-1")).to_be_visible()
@@ -117,6 +119,8 @@ def test_other_views(tab: WatchedPage) -> None:
     page.get_by_role("button", name=re.compile("^average")).click()
     expect(arrows).not_to_have_count(40)
 
+    tab.open("compare", run=SMALL, runs=SMALL)
+    expect(page.get_by_role("link", name=f"Report of the run {SMALL}")).to_have_attribute("href", f"/api/runs/{SMALL}/report")
     tab.open("compare", run=SMALL, runs=f"{SMALL},{LARGE}")
     expect(page.locator(".values-card tbody tr")).to_have_count(2)
     expect(page.locator(".curves-card canvas")).to_be_visible()
@@ -197,7 +201,7 @@ def test_computations(tab: WatchedPage) -> None:
     columns = np.random.default_rng(0).normal(size=(7, 5))
     found = tab.page.evaluate(
         """async (columns) => {
-          const { movingMean, quartiles, resample, stepAt } = await import("/static/core/series.js");
+          const { movingMean, quartiles, resample, rising, stepAt } = await import("/static/core/series.js");
           const { withDelta } = await import("/static/core/run_state.js");
           const { layout } = await import("/static/parts/graph_layout.js");
           const names = ["d", "b", "c", "a", "e"];
@@ -207,6 +211,7 @@ def test_computations(tab: WatchedPage) -> None:
             quartiles: quartiles(columns),
             resampled: resample([0, 1, 2, 3, 40, 41], [0, 10, 20, 30, 400, 410], [0, 0.5, 3, 20, 40.5, 60]),
             mean: movingMean([null, 1, 2, 6, null], 1),
+            rising: rising([10, 20, 30, 20, 40], [1, 2, 3, 4, 5]),
             step: stepAt([{ t: [0, 10, 20], step: [0, 100, 300] }], 15),
             delta: withDelta(
               { nodes: { a: { state: "up" }, b: {} }, edges: { "a|b": {} }, t: 1 },
@@ -223,6 +228,7 @@ def test_computations(tab: WatchedPage) -> None:
     assert found["resampled"] == [0, 5, 30, None, 405, None], "no value is made up in a gap or after the end"
     assert found["mean"] == [None, 1.5, 3, 4, None]
     assert found["step"] == 200
+    assert found["rising"] == [[10, 20, 40], [1, 4, 5]], "what a node had done after the checkpoint that it went on from is left out"
     assert found["delta"] == {"nodes": {"a": {"state": "dead"}}, "edges": {"a|b": {}}, "t": 2}
     ring = dict(found["ring"])
     sides = [np.hypot(*np.subtract(ring[a], ring[b])) for a, b in ("ab", "bc", "cd", "de", "ea")]
