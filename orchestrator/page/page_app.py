@@ -34,7 +34,7 @@ from orchestrator.report.html_page import POLICY
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_logs import merge, sources
 from orchestrator.run_server.waits.run_questions import why
-from protocols.runtime.errors import MurmurationError, UsageError
+from protocols.runtime.errors import MurmurationError, ResourceError, UsageError
 
 STATIC = Path(__file__).parent / "static"
 _POINTS, _MOST_POINTS = 600, 20_000
@@ -255,11 +255,15 @@ class _Api:
         return await _answered(carried_out)(request)
 
     def film(self, request: Request) -> Any:
-        """An episode with an agent, played from the newest checkpoints: what is known of it, and the address of the film."""
+        """An episode with an agent, played from the newest checkpoints: what is known of it, and the address of the film; or
+        a `problem` with its cause."""
         followed, agent = self._run(request), request.query_params.get("agent", "")
         if agent not in followed.loaded().agents:
             raise UsageError(f'agent: there is no agent "{agent[:60]}" in this run')
-        key, film = self._renderings.film(followed.directory, agent)
+        try:
+            key, film = self._renderings.film(followed.directory, agent)
+        except ResourceError as error:
+            return {"problem": str(error)}
         return {**film.facts, "picture": f"/api/runs/{quote(followed.id, safe='')}/film.gif?key={key}"}
 
     def film_picture(self, request: Request) -> Any:

@@ -49,7 +49,7 @@ def test_films_and_reports_through_the_page(tmp_path: Path) -> None:
         assert picture.n_frames == film["pictures"] == film["length"] + 1 and max(picture.size) <= LONGEST_SIDE
         assert json.loads(_asked(site, "/api/runs/ring/film?agent=agent-1")[2]) == film, "it is kept"
         status, _, body = _asked(site, "/api/runs/silent/film?agent=agent-1")
-        assert status == 409 and "has no checkpoint" in json.loads(body)["error"]
+        assert status == 200 and "has no checkpoint" in json.loads(body)["problem"]
         assert site.ask("/api/runs/ring/film?agent=env-0")[0] == site.ask("/api/runs/ring/film.gif?key=x")[0] == 400
 
         status, headers, body = _asked(site, "/api/runs/ring/report")

@@ -24,6 +24,7 @@ export class EpisodeFilm {
     try {
       const film = await api.film(this.run, this.agent);
       if (this.closed) return;
+      if (film.problem) throw new Error(film.problem);
       const text = this.describe(film);
       this.place.replaceChildren(h("img", { src: film.picture, alt: `Film of an episode: ${text}` }));
       setText(this.status, text);

@@ -98,7 +98,7 @@ def test_other_views(tab: WatchedPage) -> None:
     expect(page.locator(".small-chart canvas")).to_be_visible()
     expect(page.locator(".log")).to_contain_text(f"line {LENGTH - 1} of agent-2")
     page.get_by_role("button", name="Play an episode").click()
-    expect(page.locator(".film-card")).to_contain_text("agent-2 of four has no checkpoint", timeout=200_000)
+    expect(page.locator(".film-card")).to_contain_text("agent-0 of four has no checkpoint", timeout=200_000)
     page.locator(".neighbours-card").get_by_role("link", name="agent-1").click()
 
     expect(page.get_by_role("heading", name="agent-2 – agent-1")).to_be_visible()
