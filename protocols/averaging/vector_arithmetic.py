@@ -20,21 +20,11 @@ BLOCK = 16384
 """numbers that are worked on at a time"""
 TINY = 32
 """length up to which Python adds faster than numpy begins to"""
-SMALL = 4096
-"""length up to which a sum of squares is faster than a sum"""
 _DOUBLE = np.dtype(np.float64)
 EdgeTransfer = tuple[Array | None, Array, int]
 """S before (None: zero), room for S after, and the number of edges that it is the sum of"""
 ReceivedTransfer = tuple[Array, Array | None]
 """S, and R before (None: zero)"""
-
-
-def finite(vector: Array) -> bool:
-    """Whether all numbers are finite, and not so large that their sum (of squares) is not."""
-    size = vector.size
-    if size <= TINY:
-        return isfinite(sum(vector.tolist()))
-    return isfinite(vector.dot(vector) if size <= SMALL else np.add.reduce(vector))
 
 
 FARTHEST_RATIO = 1e3
@@ -44,13 +34,17 @@ LEAST_REACH = 1e6
 
 
 def magnitude(vector: Array) -> float:
-    """The largest |x_k|; 0 for an empty vector."""
-    return float(max(vector.max(), -vector.min())) if vector.size else 0.0
+    """The largest |x_k|; 0 for an empty vector; infinite or NaN where a number is not finite."""
+    if vector.size <= TINY:
+        numbers = vector.tolist()
+        if isfinite(sum(numbers)):
+            return max(max(numbers, default=0.0), -min(numbers, default=0.0))
+    return max(float(vector.max()), -float(vector.min()))
 
 
-def reach(own: Array) -> float:
-    """Largest magnitude of a number that is averaged with `own`: max(10^6, 1000 max |x_k|)."""
-    return max(LEAST_REACH, FARTHEST_RATIO * magnitude(own))
+def reach(largest: float) -> float:
+    """Largest magnitude of a number that is averaged with own numbers up to `largest`: max(10^6, 1000 `largest`)."""
+    return max(LEAST_REACH, FARTHEST_RATIO * largest)
 
 
 def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[float]) -> Vector:
