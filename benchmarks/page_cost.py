@@ -1,10 +1,15 @@
 """What the live page costs: share of a core, memory over time, and the time to open the record of a finished run.
 
     python benchmarks/page_cost.py [--nodes 64 1000] [--seconds 30] [--every 2.0] [--lines 100000]
+    python benchmarks/page_cost.py --nodes 64 --minutes 60        # memory of the page's process, minute by minute
+    python benchmarks/page_cost.py --ratio 6 [--seconds 30]       # step rate of a real run with the page open over closed
 
 A run is played by one process: it holds the lock of a run directory, answers status requests as a run server does, and appends the metrics,
 usage, counts of links and events that so many agents on a ring would write. `orchestrate dash` follows it with one reader of its stream.
 Metrics: processor time of the page's process by second, messages of the stream by second, resident memory at the beginning and at the end.
+
+With `--ratio N` a real run of `configs/4agents_ring.yaml` trains. Its step rate is measured N times with a page and a reader of its stream
+beside it, and N times without a page, in the order open, closed, closed, open, ..., so that a drift of the speed cancels.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,15 +81,13 @@ def report(directory: Path, node: str, agents: int, step: int, now: float, rando
             json.dumps({"t": now, "step": step, "episode": step // 60, "name": name, "value": value})
             for name, value in zip(names, values.tolist(), strict=True)
         ]
-        with (directory / "nodes" / node / file).open("ab", buffering=0) as out:
-            out.write(("\n".join(lines) + "\n").encode())
+        with (directory / "nodes" / node / file).open("a") as out:
+            out.write("\n".join(lines) + "\n")
     if node != "env-0":
         number = int(node.removeprefix("agent-"))
-        rows = [
-            {"channel": "peer", "peer": f"agent-{other % agents}", "sent_messages": step, "sent_bytes": 1000 * step}
-            for other in (number - 1, number + 1)
-        ]
-        (directory / "nodes" / node / "links.json").write_text(json.dumps(rows))
+        links = {f"peer agent-{other % agents}": [1000 * step, step, 0, 1500 * step] for other in (number - 1, number + 1)}
+        with (directory / "nodes" / node / "links.jsonl").open("a") as out:
+            out.write(json.dumps({"t": now, "incarnation": 1, "links": links}) + "\n")
 
 
 def play(directory: Path, agents: int, every: float) -> None:
@@ -160,33 +164,85 @@ class Reader:
                 self.bytes += len(line)
 
 
-def follow(agents: int, every: float, seconds: float) -> list[str]:
-    """One row: the cost of following a run of so many agents."""
+@contextlib.contextmanager
+def page_of(folder: Path, run: str) -> Iterator[tuple[int, Reader]]:
+    """A page of the runs in `folder`, with one reader of one run: the number of its process, and the reader."""
+    page = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "--json", "--runs-dir", str(folder), "dash"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        url = json.loads(page.stdout.readline() if page.stdout is not None else "")["url"]
+        yield page.pid, Reader(url, run)
+    finally:
+        page.terminate()
+        page.wait(20)
+
+
+def follow(agents: int, every: float, seconds: float, minutes: int) -> tuple[list[str], list[list[str]]]:
+    """One row: the cost of following a run of so many agents; and rows of its memory, minute by minute."""
+    mib, memory = 1024 * 1024, []
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "played"
         prepare(directory, agents, every)
         arguments = [sys.executable, __file__, "--play", str(directory), str(agents), str(every)]
         player = subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE)
-        page = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", "--json", "--runs-dir", folder, "dash"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
         try:
-            url = json.loads(page.stdout.readline() if page.stdout is not None else "")["url"]
-            reader = Reader(url, directory.name)
-            time.sleep(_WARM_UP)
-            spent, messages, size, began = cpu_seconds(page.pid), reader.messages, reader.bytes, time.monotonic()
-            before = psutil.Process(page.pid).memory_info().rss
-            time.sleep(seconds)
-            took = time.monotonic() - began
-            share = (cpu_seconds(page.pid) - spent) / took
-            after = psutil.Process(page.pid).memory_info().rss
-            rate, kib = (reader.messages - messages) / took, (reader.bytes - size) / took / 1024
+            with page_of(Path(folder), directory.name) as (pid, reader):
+                time.sleep(_WARM_UP)
+                spent, messages, size, began = cpu_seconds(pid), reader.messages, reader.bytes, time.monotonic()
+                before = after = psutil.Process(pid).memory_info().rss
+                for minute in range(1, minutes + 1):
+                    time.sleep(max(0.0, began + 60.0 * minute - time.monotonic()))
+                    after = psutil.Process(pid).memory_info().rss
+                    memory.append([str(agents), str(minute), f"{after / mib:.1f}"])
+                if not minutes:
+                    time.sleep(seconds)
+                took = time.monotonic() - began
+                share = (cpu_seconds(pid) - spent) / took
+                after = psutil.Process(pid).memory_info().rss
+                rate, kib = (reader.messages - messages) / took, (reader.bytes - size) / took / 1024
         finally:
-            page.terminate()
-            page.wait(20)
             player.communicate(timeout=20)
-    mib = 1024 * 1024
-    return [str(agents), f"{every:g}", f"{100 * share:.1f} %", f"{rate:.2f}", f"{kib:.0f}", f"{before / mib:.0f} -> {after / mib:.0f}"]
+    row = [str(agents), f"{every:g}", f"{100 * share:.1f} %", f"{rate:.2f}", f"{kib:.0f}", f"{before / mib:.0f} -> {after / mib:.0f}"]
+    return row, memory
+
+
+def step_rate(metrics: Path, since: float) -> float:
+    """Training steps a second between the first and the last report of the environment server after the Unix time `since`; 0 with fewer
+    than two."""
+    lines = map(json.loads, metrics.read_text().splitlines())
+    points = [(line["t"], line["value"]) for line in lines if line["name"] == "steps" and line["t"] >= since]
+    return (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else 0.0
+
+
+def ratios(repeats: int, seconds: float) -> list[list[str]]:
+    """Rows of step rates with the page open and closed, and their ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = ["until={time: 2h}", "evaluation.every=1000000000", "evaluation.final_episodes=1", "metrics.sinks=[]", "name=measured"]
+        command = [sys.executable, "-m", "orchestrator", "--runs-dir", folder, "up", "configs/4agents_ring.yaml", "--timeout", "600s"]
+        leader = subprocess.Popen([*command, *overrides], cwd=ROOT, stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 900.0
+            while not (found := list(Path(folder).glob("*/nodes/env-0/metrics.jsonl"))) or step_rate(found[0], 0.0) <= 0.0:
+                if leader.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit("the run has not begun to train")
+                time.sleep(1.0)
+            run = found[0].parents[2].name
+            rates: dict[bool, list[float]] = {True: [], False: []}
+            for number in range(2 * repeats):
+                with page_of(Path(folder), run) if number % 4 in (0, 3) else contextlib.nullcontext():
+                    time.sleep(_WARM_UP)
+                    since = time.time()
+                    time.sleep(seconds)
+                    rates[number % 4 in (0, 3)].append(step_rate(found[0], since))
+        finally:
+            leader.terminate()
+            leader.wait(120)
+    each = [opened / closed if closed else math.nan for opened, closed in zip(rates[True], rates[False], strict=True)]
+    rows = [[f"{o:.0f}", f"{c:.0f}", f"{ratio:.3f}"] for o, c, ratio in zip(rates[True], rates[False], each, strict=True)]
+    total = sum(rates[True]) / sum(rates[False])
+    spread = float(np.std(each, ddof=1)) / math.sqrt(repeats) if repeats > 1 else math.nan
+    return [*rows, ["", "all", f"{total:.3f} (standard error {spread:.3f})"]]
 
 
 def replay(lines: int) -> list[str]:
@@ -221,6 +277,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[64, 1000], help="agents of the played runs")
     parser.add_argument("--seconds", type=float, default=30.0, help="seconds that each is followed for")
+    parser.add_argument("--minutes", type=int, default=0, help="minutes that each is followed for, with the memory of each minute")
+    parser.add_argument("--ratio", type=int, default=0, metavar="N", help="measure the step rate of a real run N times open and closed")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two reports of a node (metrics.every)")
     parser.add_argument("--lines", type=int, default=100_000, help="lines of metrics of the finished run")
     parser.add_argument("--play", nargs=3, metavar=("DIRECTORY", "AGENTS", "EVERY"), help=argparse.SUPPRESS)
@@ -230,10 +288,17 @@ def main() -> None:
         return
     print(machine(), flush=True)
     print()
-    rows = [follow(agents, given.every, given.seconds) for agents in given.nodes]
+    if given.ratio:
+        print(table(["steps/s, page open", "steps/s, page closed", "ratio"], ratios(given.ratio, given.seconds)))
+        return
+    followed = [follow(agents, given.every, given.seconds, given.minutes) for agents in given.nodes]
+    rows = [row for row, _ in followed]
     head = ["agents", "reports every (s)", "share of a core", "messages/s", "KiB/s", "memory (MiB)"]
     print(table(head, rows), flush=True)
     print()
+    if given.minutes:
+        print(table(["agents", "minute", "memory (MiB)"], [row for _, memory in followed for row in memory]))
+        return
     print(table(["lines of metrics", "opened in (s)", "processor time (s)", "state at a time (ms)"], [replay(given.lines)]))
 
 

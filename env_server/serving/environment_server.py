@@ -23,6 +23,7 @@ from env_server.environments.environment_contracts import GoalEnvironment, Resta
 from env_server.environments.evaluation_only import EvaluationOnly
 from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
+from env_server.metrics.played_goals import PlayedGoals
 from env_server.serving.actions import AppliedActions, LateActions, checked_action, checked_restart
 from env_server.serving.finite_values import FiniteValues
 from env_server.serving.step_watchdog import StepWatchdog
@@ -76,6 +77,7 @@ class EnvironmentServer(ABC):
         goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
         space, every = goals.goal_space if goals else None, self.evaluation.every
         self.episode_counters = EpisodeCounters(space, every) if isinstance(every, int) else EpisodeCounters(space, every.steps, True)
+        self.played_goals = PlayedGoals(space, len(self.agents))
         self._updates_per_tick = 0 if dataset is None else int(dataset["updates_per_tick"])
         self._joint_dataset = dataset is not None and configuration["exchange"]["joint_experience"] is not None
         self._exchanging = self._joint_dataset
@@ -410,7 +412,9 @@ class EnvironmentServer(ABC):
 
     def _count(self) -> None:
         episode_counters = self.episode_counters
-        episode_counters.add(self.environment.finished())
+        before, records = episode_counters.episodes, self.environment.finished()
+        episode_counters.add(records)
+        self.played_goals.add(before, records)
         self.control.progress.episodes = episode_counters.episodes
         while (evaluation := episode_counters.evaluation()) is not None:
             self._evaluated(evaluation)
@@ -473,6 +477,8 @@ class EnvironmentServer(ABC):
         if self.goal_assignment is not None:
             values["goals.substituted"] = float(self.goal_assignment.substituted)
         self.telemetry.write(self.episode_counters.steps, self.episode_counters.episodes, values, usage=usage)
+        if (goals := self.played_goals.take()) is not None:
+            self.telemetry.write_goals(self.episode_counters.steps, self.episode_counters.episodes, goals)
         self.episode_counters.reported(now)
         self._next_report = self.clock.now() + self._period
 

@@ -74,7 +74,7 @@ def _catalog(runs_dir: Path, what: str | None, experiments_dir: Path) -> tuple[R
     if (experiment := experiment_directory(what, experiments_dir)) is not None:
         return RunCatalog([(experiment / "runs", experiment.resolve().name)], []), None
     folder = Path(what)
-    if not (runs_dir / what).is_dir() and folder.is_dir() and not runs.is_run(folder):
+    if folder.is_dir() and not runs.is_run(folder) and not runs.is_run(runs_dir / what):
         if not runs.all_runs(folder):
             raise UsageError(f"{folder} is neither a run nor an experiment, and has no runs in it")
         return RunCatalog([(folder, None)], []), None

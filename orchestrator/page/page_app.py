@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from math import isinf, isnan, nan
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,12 +27,14 @@ from orchestrator.page.history import message_trace
 from orchestrator.page.page_security import PageGuard
 from orchestrator.page.prometheus_text import CONTENT_TYPE, exposition
 from orchestrator.page.published_state import encoded
+from orchestrator.page.renderings import Renderings
 from orchestrator.page.run_catalog import RunCatalog
 from orchestrator.page.state.run_groups import grouped
+from orchestrator.report.html_page import POLICY
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_logs import merge, sources
 from orchestrator.run_server.waits.run_questions import why
-from protocols.runtime.errors import MurmurationError, UsageError
+from protocols.runtime.errors import MurmurationError, ResourceError, UsageError
 
 STATIC = Path(__file__).parent / "static"
 _POINTS, _MOST_POINTS = 600, 20_000
@@ -74,6 +77,9 @@ def page_app(catalog: RunCatalog, options: PageOptions) -> Starlette:
         Route("/api/runs/{id}/messages", _answered(api.messages)),
         Route("/api/runs/{id}/why", _answered(api.why)),
         Route("/api/runs/{id}/faults", api.faults, methods=["POST"]),
+        Route("/api/runs/{id}/film", _answered(api.film)),
+        Route("/api/runs/{id}/film.gif", _answered(api.film_picture)),
+        Route("/api/runs/{id}/report", _answered(api.report)),
         Route("/api/compare", _answered(api.compare)),
         Route("/metrics", api.prometheus),
         Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
@@ -96,7 +102,8 @@ def _answered(function: Callable[[Request], Any]) -> Callable[[Request], Awaitab
     @functools.wraps(function)
     async def route(request: Request) -> Response:
         try:
-            return _Json(await asyncio.to_thread(function, request))
+            answer = await asyncio.to_thread(function, request)
+            return answer if isinstance(answer, Response) else _Json(answer)
         except UsageError as error:
             return JSONResponse({"error": str(error)}, 404 if "there is no run" in str(error) else 400)
         except MurmurationError as error:
@@ -109,6 +116,7 @@ class _Api:
     def __init__(self, catalog: RunCatalog, options: PageOptions) -> None:
         self._catalog = catalog
         self._options = options
+        self._renderings = Renderings()
 
     def _run(self, request: Request) -> FollowedRun:
         return self._catalog.get(request.path_params["id"])
@@ -128,7 +136,6 @@ class _Api:
         history, now = followed.loaded(), runs.read(followed.directory)
         with followed.lock:
             known = history.metrics.of_node("env-0")
-            goals = [name for name in known if name.startswith("eval.aligned.success.goal.")]
             return {
                 "id": followed.id,
                 "name": followed.id,
@@ -139,7 +146,7 @@ class _Api:
                 + [{"name": name, "role": "agent"} for name in history.agents]
                 + [{"name": "run", "role": "run server"}],
                 "edges": history.edges,
-                "goals": len(goals) or None,
+                "goals": len(history.goals.labels) or None,
                 "span": [0.0, round(history.last, 3)],
                 "control": self._options.control is not None and now.alive,
                 "returns": next((name for name in ("return", "return.normalised") if name in known), "return"),
@@ -203,15 +210,16 @@ class _Api:
         }
 
     def edge(self, request: Request) -> Any:
-        """The traffic of one edge."""
+        """The traffic of one edge in the minute before a time."""
         followed = self._run(request)
         history = followed.loaded()
         a, b = (request.query_params.get(end, "") for end in ("a", "b"))
+        at = request.query_params.get("at")
         for name in (a, b):
             if name not in (*history.agents, "env-0"):
                 raise UsageError(f'a, b: there is no node "{name[:60]}" in this run')
         with followed.lock:
-            return message_trace.edge(history, a, b)
+            return message_trace.edge(history, a, b, None if at is None else _number(at, "at"))
 
     def messages(self, request: Request) -> Any:
         """Messages in a span of time."""
@@ -246,12 +254,51 @@ class _Api:
 
         return await _answered(carried_out)(request)
 
+    def film(self, request: Request) -> Any:
+        """An episode with an agent, played from the newest checkpoints: what is known of it, and the address of the film; or
+        a `problem` with its cause."""
+        followed, agent = self._run(request), request.query_params.get("agent", "")
+        if agent not in followed.loaded().agents:
+            raise UsageError(f'agent: there is no agent "{agent[:60]}" in this run')
+        try:
+            key, film = self._renderings.film(followed.directory, agent)
+        except ResourceError as error:
+            return {"problem": str(error)}
+        return {**film.facts, "picture": f"/api/runs/{quote(followed.id, safe='')}/film.gif?key={key}"}
+
+    def film_picture(self, request: Request) -> Any:
+        """The film itself."""
+        film = self._renderings.kept(request.query_params.get("key", ""))
+        if film is None:
+            raise UsageError("key: this film is not kept any more; ask for it again")
+        return Response(film.content, media_type="image/gif")
+
+    def report(self, request: Request) -> Any:
+        """The report of a run, or with `?of=experiment` of the experiment that it belongs to."""
+        name = self._run(request).id
+        directory = self._catalog.directory(name)
+        if request.query_params.get("of") == "experiment":
+            experiment = self._catalog.experiment(name)
+            if experiment is None:
+                raise UsageError(f"of: the run {name} belongs to no experiment here")
+            directory = experiment[1]
+        policy = f"{POLICY}; frame-ancestors 'none'"
+        return Response(self._renderings.report(directory), media_type="text/html", headers={"Content-Security-Policy": policy})
+
     def compare(self, request: Request) -> Any:
-        """Several runs beside each other."""
-        names = [name for text in request.query_params.getlist("runs") for name in text.split(",") if name]
+        """Several runs beside each other, and where the report of a single run or of their common experiment is."""
+        names = list(dict.fromkeys(name for text in request.query_params.getlist("runs") for name in text.split(",") if name))
         if not names:
             raise UsageError("runs: missing; write for example ?runs=night,day&name=return")
-        return grouped([self._catalog.directory(name) for name in dict.fromkeys(names)], request.query_params.get("name", "return"))
+        found = grouped([self._catalog.directory(name) for name in names], request.query_params.get("name", "return"))
+        experiments = {self._catalog.experiment(name) for name in names}
+        address = f"/api/runs/{quote(names[0], safe='')}/report"
+        report = None
+        if len(experiments) == 1 and (common := experiments.pop()) is not None:
+            report = {"url": f"{address}?of=experiment", "text": f"Report of the experiment {common[0]}"}
+        elif len(names) == 1:
+            report = {"url": address, "text": f"Report of the run {names[0]}"}
+        return {**found, "report": report}
 
     async def prometheus(self, _: Request) -> Response:
         """The newest values of the runs that go on."""

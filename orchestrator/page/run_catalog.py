@@ -58,6 +58,11 @@ class RunCatalog:
                     return directory
         raise UsageError(f'there is no run "{name}" here; /api/runs lists all runs')
 
+    def experiment(self, name: str) -> tuple[str, Path] | None:
+        """Name and directory of the experiment that a run belongs to, if it belongs to one."""
+        folder = self.directory(name).parent
+        return next(((experiment, one.parent) for one, experiment in self._folders if experiment is not None and one == folder), None)
+
     def get(self, name: str) -> FollowedRun:
         """The run of that name, opened."""
         directory = self.directory(name)

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from protocols.faults.node_faults.disk import disk
 
-OF_THE_MACHINE = ("usage.jsonl", "incarnations.jsonl")
+OF_THE_MACHINE = ("usage.jsonl", "incarnations.jsonl", "links.jsonl")
 """what a node's directory holds about processes and their speed: no part of a run's result"""
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +28,8 @@ from protocols.transport import Transport
 
 logger = logging.getLogger(__name__)
 NAMES_PER_MESSAGE = 512
+_LINKS_PER_LINE = 16
+"""links of which a line is written at every report; with n times as many, at every nth"""
 _LINKS, _WIRE = "links", "wire"
 _OF_A_LINK = ("channel", "peer")
 
@@ -44,9 +46,10 @@ class Telemetry:
         directory.mkdir(parents=True, exist_ok=True)
         sweep_orphans(directory)
         self._directory = directory
-        self._file, self._usage = (
-            os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) for name in ("metrics.jsonl", "usage.jsonl")
-        )
+        self._files: dict[str, int] = {}
+        self._calls = 0
+        for name in ("metrics.jsonl", "usage.jsonl"):
+            self._opened(name)
         self._transport = transport
         self._clock = clock
         self._failed = False
@@ -61,8 +64,8 @@ class Telemetry:
     ) -> None:
         """Record metrics (those that are not finite are left out); `arrays` go to the run server only."""
         stamp = self._clock.stamp()
-        finite = self._append(self._file, stamp, step, episode, values)
-        finite |= self._append(self._usage, time.time(), step, episode, usage or {})
+        finite = self._append_values("metrics.jsonl", stamp, step, episode, values)
+        finite |= self._append_values("usage.jsonl", time.time(), step, episode, usage or {})
         if usage is not None:
             self.traffic()
         if not finite:
@@ -71,17 +74,35 @@ class Telemetry:
         frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
         self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names, stamp=stamp), frames)
 
-    def traffic(self) -> None:
-        """Write down what went over the links so far."""
-        self._trying(lambda: write_links(self._directory, self._transport))
+    def write_goals(self, step: int, episode: int, goals: Mapping[str, Any]) -> None:
+        """Append a line to `goals.jsonl` (environment servers whose agents have goals)."""
+        row = {"t": self._clock.stamp(), "step": step, "episode": episode, **goals}
+        self._append("goals.jsonl", [json.dumps(row, separators=(",", ":"))])
 
-    def _append(self, file: int, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
+    def traffic(self) -> None:
+        """Write down what went over the links so far: `links.json`, and a line of `links.jsonl`, with many links not every time."""
+        self._trying(lambda: write_links(self._directory, self._transport))
+        links = link_totals(self._transport)
+        if links and self._calls % math.ceil(len(links) / _LINKS_PER_LINE) == 0:
+            row = {"t": time.time(), "incarnation": self._transport.identity.incarnation, "links": links}
+            self._append("links.jsonl", [json.dumps(row, separators=(",", ":"))])
+        self._calls += 1
+
+    def _append_values(self, file: str, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         lines = [json.dumps({"t": now, "step": step, "episode": episode, "name": name, "value": value}) for name, value in finite.items()]
-        if not lines:
-            return finite
-        self._trying(lambda: disk.append(file, ("\n".join(lines) + "\n").encode()))
+        if lines:
+            self._append(file, lines)
         return finite
+
+    def _append(self, file: str, lines: Sequence[str]) -> None:
+        self._trying(lambda: disk.append(self._opened(file), ("\n".join(lines) + "\n").encode()))
+
+    def _opened(self, name: str) -> int:
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        return file
 
     def _trying(self, write: Callable[[], None]) -> None:
         try:
@@ -96,8 +117,9 @@ class Telemetry:
 
     def close(self) -> None:
         """Close the files."""
-        os.close(self._file)
-        os.close(self._usage)
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
 
 
 class TimeShares:
@@ -149,11 +171,21 @@ class TimeShares:
 
 
 def write_links(directory: Path, transport: Transport) -> None:
-    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes}; and
-    `wire.json`. `OSError` where the disk is full; what was written before stays."""
+    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes, delay_us};
+    and `wire.json`. `OSError` where the disk is full; what was written before stays."""
     rows = [{"channel": channel, "peer": peer, **asdict(link)} for (channel, peer), link in sorted(transport.link_counters.items())]
     _write(directory, _LINKS, transport, rows)
     write_wire(directory, transport)
+
+
+def link_totals(transport: Transport) -> dict[str, list[int]]:
+    """`CHANNEL PEER` (channels of agents and the environment) -> bytes sent, messages received and missing, and the sum of their delays
+    in microseconds, since this incarnation began."""
+    return {
+        f"{channel} {peer}": [link.sent_bytes, link.received_messages, transport.guard.missing[channel, peer], link.delay_us]
+        for (channel, peer), link in sorted(transport.link_counters.items())
+        if channel in ("peer", "env")
+    }
 
 
 def write_wire(directory: Path, transport: Transport) -> None:

@@ -45,12 +45,14 @@ class Identity:
 
 @dataclass
 class LinkCounters:
-    """Traffic with one peer over one channel; bytes include headers."""
+    """Traffic with one peer over one channel; bytes include headers. `delay_us`: sum over the received messages of the time of receipt
+    minus the time stamp, which includes the difference of the two clocks."""
 
     sent_messages: int = 0
     sent_bytes: int = 0
     received_messages: int = 0
     received_bytes: int = 0
+    delay_us: int = 0
 
 
 @dataclass(eq=False, slots=True)

@@ -42,6 +42,8 @@ _ROUTE_AGAIN = 0.02
 """seconds until a full route of a ROUTER is tried again: such a socket reports that it can send as long as any of its routes can"""
 _READ_AGAIN = 0.002
 """seconds between two looks at the end whether receivers have read what is in shared memory"""
+_MOST_DELAY = 86400.0
+"""seconds; a larger difference of time and time stamp is no delay"""
 _BURST_BYTES = 16 * 2**20
 """bytes read from one socket before the others have their turn"""
 
@@ -109,6 +111,8 @@ class SocketLoop(Connections):
         super().__init__(identity, options)
         self.link_counters: defaultdict[tuple[Channel, str], LinkCounters] = defaultdict(LinkCounters)
         self.inbox = Inbox(options.inbox, options.inbox_bytes)
+        self.wall: Callable[[], float] = time.time
+        """the clock of time stamps"""
         self.interrupted = False
         """another thread requests to drive: `turn` ends at once"""
         self.shim: Shim[Destination] | None = None
@@ -370,6 +374,9 @@ class SocketLoop(Connections):
         link = self.link_counters[channel, src]
         link.received_messages += 1
         link.received_bytes += size
+        delay = self.wall() - message.ts
+        if -_MOST_DELAY < delay < _MOST_DELAY:  # false for a time stamp that is no number
+            link.delay_us += int(1e6 * delay)
         self.inbox.put(ReceivedMessage(channel, src, message, arrays), size)
 
     def _remember_route(self, channel: Channel, name: str, socket: zmq.Socket[bytes], route: bytes, renewed: bool) -> None:

@@ -43,8 +43,6 @@ class Transport:
         self.identity = identity
         self.options = options or TransportOptions()
         self._loop = SocketLoop(identity, self.options)
-        self.wall: Callable[[], float] = time.time
-        """the clock of the time stamps in headers; a fault may set it wrong"""
         self.guard = self._loop.guard
         """admission of messages: it needs the names of the run and the roster"""
         self.counters = self._loop.counters
@@ -61,6 +59,15 @@ class Transport:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._stand_by, name=f"comm-{identity.name}", daemon=True)
         self._thread.start()
+
+    @property
+    def wall(self) -> Callable[[], float]:
+        """The clock of the time stamps in headers, and of the delays that are measured by them; a fault may set it wrong."""
+        return self._loop.wall
+
+    @wall.setter
+    def wall(self, clock: Callable[[], float]) -> None:
+        self._loop.wall = clock
 
     def bind(self, channel: Channel, host: str = "127.0.0.1", port: int = 0, carrier: Carrier = "tcp", advertise: str = "") -> str:
         """Open the listening socket of a channel and return the endpoint by which others reach it: that of `host`, or of `advertise`, where
@@ -103,7 +110,7 @@ class Transport:
         identity = self.identity
         message.run, message.src, message.dst, message.inc = identity.run, identity.name, name, identity.incarnation
         message.seq = next(destination.sequence)
-        message.ts = self.wall()
+        message.ts = loop.wall()
         shim = loop.shim
         parts = codec.encode(message, arrays, checked=shim is not None)
         if shim is None:

@@ -76,6 +76,8 @@ class Guard:
         self.damage_expected = False
         """whether links of this run damage messages on their way: bytes that are no message are not counted against their sender"""
         self.counters = counters
+        self.missing: Counter[tuple[Channel, str]] = Counter()
+        """messages of a sender that have not arrived, by the gaps in its sequence numbers above the first that arrived"""
         self._run = run
         self._name = name
         self._role = role
@@ -200,12 +202,14 @@ class Guard:
                 return self._count(source, error, now)
             except BadMessage as error:
                 return self.refuse(source, error, now)
-        sequence = message.seq
-        if sequence == speaker.highest + 1:
+        sequence, highest = message.seq, speaker.highest
+        if sequence == highest + 1:
             speaker.highest = sequence
         elif not speaker.fresh(sequence):
             self.counters["rx.dup"] += 1
             return "dup"
+        elif highest and sequence > speaker.first:
+            self.missing[source.channel, speaker.name] += sequence - highest - 1 if sequence > highest else -1
         source.last_received = now
         return None
 

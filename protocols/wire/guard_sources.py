@@ -74,6 +74,8 @@ class MessageSender:
     role: Role | None = None
     owner: MessageSource | None = None
     highest: int = 0
+    first: int = 0
+    """the number before which nothing was sent to this process: the first that arrived, or 0"""
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """ranges below `highest` that have not come, ascending, both ends included"""
 
@@ -81,6 +83,8 @@ class MessageSender:
         """Whether that number has not come yet."""
         highest = self.highest
         if sequence > highest:
+            if not highest:
+                self.first = sequence
             if sequence > highest + 1:
                 self.gaps.append((highest + 1, sequence - 1))
                 if len(self.gaps) > _GAPS:

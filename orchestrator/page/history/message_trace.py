@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterator, Sequence
 from math import inf
 from pathlib import Path
+from statistics import fmean
 from typing import Any, BinaryIO
 
-from orchestrator.page.history.link_history import DELAY, LOSS
+from orchestrator.page.history.link_history import DELAY, INJECTED_DELAY, INJECTED_LOSS, LOSS
 from orchestrator.page.history.run_history import RunHistory
 from protocols.faults.node_faults.fault_log import FILE
 from protocols.runtime.telemetry import read_links
@@ -18,7 +19,7 @@ MOST_MESSAGES = 2000
 _MOST_OF_EDGE = 20_000
 """newest messages of each direction from which an edge is described"""
 _EDGE_WINDOW = 60.0
-"""seconds before the end of the trace from which an edge is described"""
+"""seconds from which an edge is described"""
 _MOST_ROUNDS = 20
 _MESSAGE = b'"what":"message"'
 _CHANNELS = ("peer", "env")
@@ -71,56 +72,71 @@ def _message(history: RunHistory, src: str, dst: str, line: dict[str, Any]) -> d
     }
 
 
-def edge(history: RunHistory, a: str, b: str) -> dict[str, Any]:
-    """The traffic between two nodes: messages and bytes by type (without a full trace by channel), delay and loss of the newest minute,
-    and the newest averaging rounds of both."""
+def edge(history: RunHistory, a: str, b: str, at: float | None = None) -> dict[str, Any]:
+    """The traffic between two nodes in the minute before `at` (None: the newest): messages and bytes by type (without a full trace those of
+    the whole run by channel), delay and loss as measured, what link rules did, and the newest averaging rounds of both. Values that are
+    not known are None."""
+    until = history.last if at is None else at
     sizes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     delays: list[float] = []
     sent = lost = 0
-    for src, dst in ((a, b), (b, a)):
-        for line in _newest(history.directory / "nodes" / src / FILE):
-            channel, _, peer = str(line.get("link")).partition(" ")
-            if peer == dst and channel in _CHANNELS:
-                copies = line.get("copies") or []
-                sizes[str(line.get("kind"))].update(messages=1, bytes=int(line.get("size") or 0))
-                sent, lost = sent + 1, lost + (not copies)
-                delays += [1000.0 * float(copy) for copy in copies[:1]]
-    if not sizes:
+    truncated = False
+    for src, dst in ((a, b), (b, a)) if not history.logical else ():
+        lines = _newest(history.directory / "nodes" / src / FILE, dst, until + history.started)
+        truncated = truncated or len(lines) == _MOST_OF_EDGE
+        for line in lines:
+            copies = line.get("copies") or []
+            sizes[str(line.get("kind"))].update(messages=1, bytes=int(line.get("size") or 0))
+            sent, lost = sent + 1, lost + (not copies)
+            delays += [1000.0 * float(copy) for copy in copies[:1]]
+    traced = bool(sizes)
+    if not traced:
         for src, dst in ((a, b), (b, a)):
             for row in read_links(history.directory / "nodes" / src):
                 if row["peer"] == dst and row["channel"] in _CHANNELS:
                     name = f"all of channel {row['channel']}"
                     sizes[name].update(messages=row.get("sent_messages", 0), bytes=row.get("sent_bytes", 0))
+    links, since = history.links, until - _EDGE_WINDOW
+    there, back = (links.window(DELAY, f"{x}>{y}", since, until) for x, y in ((a, b), (b, a)))
+    measured = [values for x, y in ((a, b), (b, a)) if (values := links.window(LOSS, f"{x}>{y}", since, until))]
     return {
         "by_type": [{"type": name, **counts} for name, counts in sorted(sizes.items(), key=lambda one: -one[1]["bytes"])],
-        "delay_ms": _delay(history, a, b, delays),
-        "loss": round(lost / sent, 4) if sent else _recent_loss(history, a, b),
-        "rounds": _rounds(history, (a, b)),
+        "by_type_of": "the last minute" if traced else "the whole run",
+        "truncated": truncated,
+        "delay_ms": round(max(0.0, fmean(there) / 2 + fmean(back) / 2), 3) if there and back else None,
+        "loss": round(max(fmean(values) for values in measured), 4) if measured else None,
+        "injected": _injected(history, (a, b), until, delays, lost / sent if sent else None),
+        "rounds": _rounds(history, (a, b), until),
     }
 
 
-def _delay(history: RunHistory, a: str, b: str, delays: list[float]) -> dict[str, float | None] | None:
-    """Mean and 95 % quantile of single messages; without them the mean of the medians of each second."""
+def _injected(history: RunHistory, ends: tuple[str, str], until: float, delays: list[float], loss: float | None) -> dict[str, Any] | None:
+    """What link rules did in the last minute: mean and 95 % quantile of the delays of single messages, or without a full trace the mean of
+    the medians of each second; and the share of lost messages. None where the links have no rules."""
+    links, since, (a, b) = history.links, until - _EDGE_WINDOW, ends
+    directions = (f"{a}>{b}", f"{b}>{a}")
+    p95 = None
     if delays:
         ordered = sorted(delays)
-        return {"mean": round(sum(ordered) / len(ordered), 2), "p95": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 2)}
-    medians: list[float] = []
-    for link in (f"{a}>{b}", f"{b}>{a}"):
-        medians += history.links.since(DELAY, link, history.last - _EDGE_WINDOW)
-    return {"mean": round(sum(medians) / len(medians), 2), "p95": None} if medians else None
+        p95 = round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 2)
+    else:
+        delays = [delay for link in directions for delay in links.window(INJECTED_DELAY, link, since, until)]
+    if loss is None:
+        shares = [share for link in directions if (share := links.value(INJECTED_LOSS, link, until)) is not None]
+        loss = max(shares, default=None)
+    if not delays and loss is None:
+        return None
+    return {"delay_ms": round(fmean(delays), 2) if delays else None, "p95_ms": p95, "loss": None if loss is None else round(loss, 4)}
 
 
-def _recent_loss(history: RunHistory, a: str, b: str) -> float | None:
-    shares = [share for link in (f"{a}>{b}", f"{b}>{a}") if (share := history.links.value(LOSS, link, history.last)) is not None]
-    return round(max(shares), 4) if shares else None
-
-
-def _rounds(history: RunHistory, nodes: tuple[str, str]) -> list[dict[str, Any]]:
+def _rounds(history: RunHistory, nodes: tuple[str, str], until: float) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for node in nodes:
         rounds = history.metrics.get("consensus.round", node) or history.metrics.get("statistics.round", node)
-        for i in range(max(0, len(rounds.t) - _MOST_ROUNDS), len(rounds.t)) if rounds is not None else ():
-            assert rounds is not None  # noqa: S101 - for the type checker: the range is empty without it
+        if rounds is None:
+            continue
+        end = rounds.index(until) + 1
+        for i in range(max(0, end - _MOST_ROUNDS), end):
             duration = history.metrics.value(("round.duration",), node, rounds.t[i])
             quorum = history.metrics.value(("round.quorum",), node, rounds.t[i])
             text = f"{node} ended round {rounds.v[i]:.0f}"
@@ -137,23 +153,15 @@ def _traced(history: RunHistory) -> bool:
     return bool((history.configuration.get("faults") or {}).get("record") == "full")
 
 
-def _newest(path: Path) -> Iterator[dict[str, Any]]:
-    """The messages of the last minute of a trace, at most `_MOST_OF_EDGE`."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 4096))
-            last = max((_time(line) for line in file.read().splitlines()), default=-inf)
-    except OSError:
-        return
-    for count, line in enumerate(_between(path, last - _EDGE_WINDOW, inf)):
-        if count == _MOST_OF_EDGE:
-            return
-        yield line
+def _newest(path: Path, peer: str, until: float) -> deque[dict[str, Any]]:
+    """The messages to a peer in the minute before the Unix time `until`, or the newest `_MOST_OF_EDGE` of them."""
+    links = [f'"link":"{channel} {peer}"'.encode() for channel in _CHANNELS]
+    return deque(_between(path, until - _EDGE_WINDOW, until, links), maxlen=_MOST_OF_EDGE)
 
 
-def _between(path: Path, since: float, until: float) -> Iterator[dict[str, Any]]:
-    """Message lines with Unix time from `since` to `until`; the lines of a trace are in order of time, and the first is searched for."""
+def _between(path: Path, since: float, until: float, links: Sequence[bytes] = (b"",)) -> Iterator[dict[str, Any]]:
+    """Message lines with Unix time from `since` to `until`, of `links` alone; the lines of a trace are in order of time, and the first is
+    searched for."""
     try:
         file = path.open("rb")
     except OSError:
@@ -166,7 +174,7 @@ def _between(path: Path, since: float, until: float) -> Iterator[dict[str, Any]]
             time = _time(raw)
             if time > until:
                 return
-            if time >= since and _MESSAGE in raw[:60]:
+            if time >= since and _MESSAGE in raw[:60] and any(link in raw for link in links):
                 try:
                     line = json.loads(raw)
                 except ValueError:

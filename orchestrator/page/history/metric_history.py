@@ -43,6 +43,20 @@ class NodeMetric:
         self.t, self.v = array("d"), array("d")
         self.step, self.episode = array("q"), array("q")
 
+    def add(self, t: float, step: int, episode: int, value: float) -> None:
+        """Insert a value at its time; most come in order."""
+        if not self.t or t >= self.t[-1]:
+            self.t.append(t)
+            self.step.append(step)
+            self.episode.append(episode)
+            self.v.append(value)
+            return
+        place = bisect_right(self.t, t)
+        self.t.insert(place, t)
+        self.step.insert(place, step)
+        self.episode.insert(place, episode)
+        self.v.insert(place, value)
+
     def index(self, at: float | None) -> int:
         """Index of the newest value at time `at` (None: the last); -1 before the first."""
         return len(self.t) - 1 if at is None else bisect_right(self.t, at) - 1
@@ -104,10 +118,7 @@ class MetricHistory:
             metric = metrics.get(line.name)
             if metric is None:
                 metric = metrics[line.name] = NodeMetric()
-            metric.t.append(line.t - zero)
-            metric.step.append(line.step)
-            metric.episode.append(line.episode)
-            metric.v.append(line.value)
+            metric.add(line.t - zero, line.step, line.episode, line.value)
         self._count(len(lines))
 
     def add(self, node: str, name: str, t: float, step: int, episode: int, value: float) -> None:

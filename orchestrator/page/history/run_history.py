@@ -2,7 +2,7 @@
 are read alike.
 
 All times are seconds since the run first started. Under the logical clock metrics have virtual times; they are placed where the usage
-lines, which have times of day, have the same node and step.
+lines, which have times of day, have the same node and step. Where a run went back to a checkpoint, what was written after it is replaced.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from orchestrator.page.history.goal_history import GoalHistory
 from orchestrator.page.history.growing_files import GrowingFile
 from orchestrator.page.history.link_history import Edge, LinkHistory
 from orchestrator.page.history.metric_history import MetricHistory, MetricLine
@@ -32,7 +34,9 @@ _WINDOW = 0.01
 """seconds by which lines of one window of time differ at most"""
 _MOST_EVENTS = 20_000
 _PER_MESSAGE = b'"what":"message"'
-_FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl")
+_FILES = ("metrics.jsonl", "usage.jsonl", "faults.jsonl", "links.jsonl")
+_OTHER_STEPS = ".round"
+"""end of the names of metrics whose lines count updates or rounds as steps, in place of what the reports count"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class RunHistory:
         self.state = "STARTING"
         """state of the run: that of `run.json`, or LOST where its run server is gone"""
         self.metrics = MetricHistory()
-        self.links = LinkHistory(directory / "nodes", self.configuration)
+        self.links = LinkHistory(self.configuration)
         self.events: list[dict[str, Any]] = []
         """{"t", "kind", "node", "text"}, in order"""
         self.milestones: list[tuple[float, str]] = []
@@ -98,7 +102,12 @@ class RunHistory:
         self._events_file = GrowingFile(directory / "events.jsonl")
         self._files: dict[str, tuple[GrowingFile, ...]] = {}
         """node -> `_FILES`"""
-        self._anchors: tuple[list[float], list[float]] = ([], [])
+        self.goals = GoalHistory()
+        self._goals_file = GrowingFile(directory / "nodes" / "env-0" / "goals.jsonl")
+        self._anchors: dict[str, tuple[list[float], list[float]]] = {}
+        """node -> virtual times and the seconds of the run at which they were written"""
+        self._last_steps: dict[str, int] = {}
+        """node -> step of its newest line of usage (logical clock)"""
         self._rules = _rules(self.configuration)
         self._shares: dict[str, tuple[float, dict[str, float]]] = {}
         self._usage: dict[str, NodeUsage] = {}
@@ -153,7 +162,7 @@ class RunHistory:
     def seconds(self, stamp: Any) -> float | None:
         """Seconds of the run at a time as files hold it; None where it is none."""
         if isinstance(stamp, (int, float)) and stamp < VIRTUAL:
-            return self._placed(float(stamp))
+            return self._placed(float(stamp), "env-0")
         parsed = parse_time(stamp)
         return parsed.timestamp() - self.started if parsed is not None else None
 
@@ -168,22 +177,34 @@ class RunHistory:
         if not self.configuration:
             self.configuration = read_json(self.directory / "config.json")
             self._rules = _rules(self.configuration)
-            self.links = LinkHistory(self.directory / "nodes", self.configuration)
+            self.links = LinkHistory(self.configuration)
         self._read_events()
         behind = self._events_file.behind
         self._list_nodes()
-        for name, (metrics_file, usage_file, faults_file) in self._files.items():
+        for name, (metrics_file, usage_file, faults_file, links_file) in self._files.items():
             usage, metrics, faults = usage_file.read(), metrics_file.read(), faults_file.read()
-            if metrics_file.restarted or usage_file.restarted:
+            if metrics_file.restarted or usage_file.restarted or self._went_back(name, usage):
                 self.metrics.forget(name)
+                self._anchors.pop(name, None)
+                metrics_file.rewind()
+                usage_file.rewind()
+                usage, metrics = usage_file.read(), metrics_file.read()
             if metrics or usage:
                 self._take_metrics(name, metrics, usage)
-                incarnation = self.changes[name][-1].incarnation if self.changes.get(name) else 1
-                self.links.read_totals(name, incarnation, self.started)
             if faults:
                 self._take_faults(name, faults)
-            behind = behind or metrics_file.behind or usage_file.behind or faults_file.behind
-        return behind
+            for line in _objects(links_file.read()):
+                with suppress(KeyError, TypeError, ValueError, AttributeError):  # a damaged line
+                    t = float(line["t"]) - self.started
+                    self.links.totalled(name, t, int(line["incarnation"]), line["links"])
+                    self.last = max(self.last, t)
+            behind = behind or any(file.behind for file in self._files[name])
+        goals = self._goals_file.read()
+        if self._goals_file.restarted:
+            self.goals.forget()
+        if goals:
+            self.goals.extend(goals, lambda stamp: self.seconds(stamp) or 0.0)
+        return behind or self._goals_file.behind
 
     def _list_nodes(self) -> None:
         """Look for directories of nodes, at most every second."""
@@ -203,13 +224,24 @@ class RunHistory:
         metric_lines = self._decoded(metrics)
         if self.logical:
             self._anchor(node, metric_lines, usage_lines)
+            if usage_lines:
+                self._last_steps[node] = usage_lines[-1].step
         for lines in (metric_lines, usage_lines):
             if self.logical:
                 for line in lines:
-                    line.t = self._placed(line.t) + self.started if line.t < VIRTUAL else line.t
+                    line.t = self._placed(line.t, node) + self.started if line.t < VIRTUAL else line.t
             if lines:
                 self.metrics.extend(node, lines, self.started)
                 self.last = max(self.last, lines[-1].t - self.started)
+
+    def _went_back(self, node: str, usage: bytes) -> bool:
+        """Whether, under the logical clock, these lines show that the node goes on from an earlier step than it had reached: its metrics
+        have been cut, and may have been written again with the same bytes."""
+        last = self._last_steps.get(node)
+        if last is None or not usage or not self.logical:
+            return False
+        steps = [last, *(line.step for line in self._decoded(usage))]
+        return any(later < earlier for earlier, later in pairwise(steps))
 
     def _decoded(self, data: bytes) -> list[MetricLine]:
         if not data:
@@ -226,17 +258,25 @@ class RunHistory:
             return found
 
     def _anchor(self, node: str, metrics: list[MetricLine], usage: list[MetricLine]) -> None:
-        """Learn which time of day belongs to a virtual time: metrics and usage of one node and step were written together."""
-        virtual = {line.step: line.t for line in metrics if line.t < VIRTUAL}
-        times, seconds = self._anchors
+        """Learn which time of day belongs to a virtual time: metrics and usage of one node and step were written together. A virtual time
+        that comes again, since the run went back, replaces the later ones."""
+        virtual = {line.step: line.t for line in metrics if line.t < VIRTUAL and not line.name.endswith(_OTHER_STEPS)}
+        times, seconds = self._anchors.setdefault(node, ([], []))
         for line in usage:
-            if (t := virtual.get(line.step)) is not None and (not times or t > times[-1]):
-                times.append(t)
-                seconds.append(line.t - self.started)
+            t = virtual.get(line.step)
+            if t is None or (times and t == times[-1]):
+                continue
+            if times and t < times[-1]:
+                first = bisect_left(times, t)
+                del times[first:], seconds[first:]
+            times.append(t)
+            seconds.append(line.t - self.started)
 
-    def _placed(self, t: float) -> float:
-        """Seconds of the run at a virtual time, between the two nearest anchors."""
-        times, seconds = self._anchors
+    def _placed(self, t: float, node: str) -> float:
+        """Seconds of the run at a virtual time, between the two nearest anchors of the node, or of another where it has none."""
+        times, seconds = self._anchors.get(node) or ([], [])
+        if not times:
+            times, seconds = next((one for one in self._anchors.values() if one[0]), ([], []))
         if not times:
             return t
         index = bisect_right(times, t)
@@ -262,7 +302,6 @@ class RunHistory:
             if code.startswith("node.") and code.removeprefix("node.") in _STATES:
                 change = NodeChange(t, code.removeprefix("node."), text, int(line.get("incarnation") or 0))
                 self.changes.setdefault(node, []).append(change)
-                self.links.begun = min(self.links.begun, t)
             elif code in ("fault.begin", "fault.end"):
                 self._fault_event(code == "fault.begin", t, node, text, line.get("fields") or {})
         del self.events[:-_MOST_EVENTS]

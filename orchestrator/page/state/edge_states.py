@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from orchestrator.page.history.link_history import BYTES, DELAY, LOSS, Edge
+from orchestrator.page.history.link_history import BYTES, Edge
 from orchestrator.page.history.run_history import FaultInterval, RunHistory
 
 STILL = ("pause", "hang")
@@ -16,18 +16,16 @@ _RING = re.compile(r"ring of (.+), each reaches up to (\d+) away")
 
 
 def edge_states(history: RunHistory, t: float) -> dict[str, dict[str, Any]]:
-    """Edge `a|b` -> bytes a second both ways, the larger delay and loss of both ways, and whether it is cut."""
+    """Edge `a|b` -> bytes a second both ways, delay and loss as measured (`LinkHistory`), and whether it is cut."""
     cutting = [fault for fault in history.faults if fault.kind == "partition" and fault.lasts(t)]
     found = {}
     for a, b in history.edges:
-        ways = (f"{a}>{b}", f"{b}>{a}")
-        rates, delays, losses = (
-            [value for way in ways if (value := history.links.value(quantity, way, t)) is not None] for quantity in (BYTES, DELAY, LOSS)
-        )
+        rates = [value for way in (f"{a}>{b}", f"{b}>{a}") if (value := history.links.value(BYTES, way, t)) is not None]
+        delay, loss = history.links.delay(a, b, t), history.links.loss(a, b, t)
         found[f"{a}|{b}"] = {
             "bytes_per_s": float(f"{sum(rates):.3g}") if rates else None,
-            "delay_ms": round(max(delays), 1) if delays else None,
-            "loss": round(max(losses), 3) if losses else None,
+            "delay_ms": None if delay is None else float(f"{delay:.3g}"),
+            "loss": None if loss is None else round(loss, 3),
             "cut": any(severs(fault.target, a, b) for fault in cutting),
         }
     return found

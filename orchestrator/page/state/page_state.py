@@ -74,7 +74,8 @@ def page_state(history: RunHistory, at: float | None = None, live: LiveFacts | N
             "learning": learning_answer(history, t),
         },
         "events": _events(history, t),
-        "goals": {},
+        "goals": {name: list(goals) for name in history.agents if (goals := history.goals.newest(name, t))},
+        "goal_labels": history.goals.labels,
         "time": _time(history, t),
         "faults": [
             {
@@ -115,7 +116,7 @@ def _node(
         "return": _rounded(metrics.value(RETURN, name, t)),
         "success": _rounded(metrics.value(SUCCESS, name, t)),
         "disagreement": _rounded(metrics.value(DISAGREEMENT, RUN_SERVER, t)) if role == "agent" else None,
-        "goal": None,
+        "goal": history.goals.text(goals[-1][1]) if (goals := history.goals.newest(name, t)) else None,
         "learner": history.components(name),
     }
 

@@ -22,7 +22,7 @@ MOST_RUNS = 200
 
 
 def grouped(directories: Sequence[Path], name: str) -> dict[str, Any]:
-    """The metric `name` of these runs: `{name, groups, table, report}`. Values are interquartile means over the runs of a group; intervals
+    """The metric `name` of these runs: `{name, groups, table}`. Values are interquartile means over the runs of a group; intervals
     (95 %) only from five runs. `UsageError` where no run has the metric."""
     if len(directories) > MOST_RUNS:
         raise UsageError(f"at most {MOST_RUNS} runs are compared, not {len(directories)}; choose fewer")
@@ -46,7 +46,7 @@ def grouped(directories: Sequence[Path], name: str) -> dict[str, Any]:
         last = estimate(ScoreSample.of([_final(curve) for curve in here.values()])) if here else None
         low, high = last.interval if last is not None and last.interval is not None else (None, None)
         table.append({"label": label, "runs": runs, "value": None if last is None else last.value, "low": low, "high": high})
-    return {"name": name, "groups": groups, "table": table, "report": None}
+    return {"name": name, "groups": groups, "table": table}
 
 
 def _groups(directories: Sequence[Path]) -> dict[str, list[str]]:

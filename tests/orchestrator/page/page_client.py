@@ -30,10 +30,10 @@ class Page:
         self.host, self.port = str(parts.hostname), int(parts.port or 0)
 
     def ask(
-        self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None
+        self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None, timeout: float = DEADLINE
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of one request."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=DEADLINE)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             data = None if body is None else json.dumps(body).encode()
             connection.request(method or ("GET" if body is None else "POST"), path, data, headers or {})

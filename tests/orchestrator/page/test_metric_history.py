@@ -28,6 +28,15 @@ def test_values_at_a_time_and_a_window() -> None:
     assert history.names() == {}
 
 
+def test_late_values_are_put_at_their_time() -> None:
+    history = MetricHistory()
+    for t in (1.0, 4.0, 2.0, 5.0, 2.0):
+        history.add("run", "models.disagreement", t, int(t), 0, 10 * t)
+    metric = history.get("models.disagreement", "run")
+    assert metric is not None and list(metric.t) == [1.0, 2.0, 2.0, 4.0, 5.0] and list(metric.v) == [10.0, 20.0, 20.0, 40.0, 50.0]
+    assert list(metric.step) == [1, 2, 2, 4, 5] and metric.value(3.0) == 20.0
+
+
 def test_the_number_of_points_is_bounded() -> None:
     history = MetricHistory(most=2000)
     for i in range(20_000):

@@ -62,6 +62,9 @@ def test_finished_runs_and_their_comparison(tmp_path: Path) -> None:
         both = site.json("/api/runs/run-0/metrics?name=return&name=none")
         assert [len(one["series"]) for one in both] == [1, 0]
         few = site.json("/api/compare?runs=run-0,run-1,run-2,run-3&name=return")
+        assert few["report"] is None
+        one = site.json("/api/compare?runs=run-3&name=return")["report"]
+        assert one == {"url": "/api/runs/run-3/report", "text": "Report of the run run-3"}
         assert few["table"][0]["low"] is None and few["groups"][0]["low"] is None, "no interval from fewer than five runs"
         six = site.json("/api/compare?runs=" + ",".join(f"run-{seed}" for seed in range(6)))
         (group,), (row,) = six["groups"], six["table"]

@@ -18,6 +18,7 @@ def test_runs_of_folders_and_experiments(tmp_path: Path) -> None:
         ("day", "FAILED", None, False),
     ]
     assert catalog.get("day") is catalog.get("day") and catalog.get("cell-1").directory == tmp_path / "sweep" / "runs" / "cell-1"
+    assert catalog.experiment("cell-1") == ("sweep", tmp_path / "sweep") and catalog.experiment("night") is None
     for name in ("none", "", "..", "../elsewhere/day", "."):
         with pytest.raises(UsageError):
             catalog.get(name)

@@ -106,21 +106,85 @@ def test_virtual_times_are_placed_among_those_of_the_machine(tmp_path: Path) -> 
     assert of_run is not None and list(of_run.t) == pytest.approx([30.0])
 
 
-def test_traffic_from_counts_and_from_totals(played: PlayedRun) -> None:
+def test_traffic_of_edges(played: PlayedRun) -> None:
+    """Bytes by the counts of link rules where there are any; delay and loss as the receivers measured them."""
+
+    def totals(t: float, node: str, peer: str, *given: int, incarnation: int = 1) -> None:
+        line = {"peer " + peer: given, "ctl run": [9, 9, 9, 9]}
+        played.line(f"nodes/{node}/links.jsonl", t=BEGAN + t, incarnation=incarnation, links=line)
+
     counts = {"sent": 10, "delivered": 8, "lost": 2, "bytes": 5000, "duplicated": 0, "delay": {"p50": 0.05, "p90": 0.1}}
     for t in (5.0, 6.0):
         played.line("nodes/agent-0/faults.jsonl", t=BEGAN + t, what="links", period=1, links={"peer agent-1": counts, "ctl run": counts})
     history = read(played)
     edge = page_state(history, 6.5)["edges"]["agent-0|agent-1"]
-    assert edge == {"bytes_per_s": 5000.0, "delay_ms": 50.0, "loss": 0.2, "cut": False}
+    assert edge == {"bytes_per_s": 5000.0, "delay_ms": None, "loss": None, "cut": False}, "what a rule does is not measured"
     assert page_state(history, 20.0)["edges"]["agent-0|agent-1"]["bytes_per_s"] is None, "what is old does not count"
-    path = played.directory / "nodes" / "agent-2" / "links.json"
-    for t, total in ((24.0, 1000), (26.0, 7000)):
-        path.write_text(json.dumps([{"channel": "peer", "peer": "agent-0", "sent_messages": 1, "sent_bytes": total}]))
-        os.utime(path, (BEGAN + t, BEGAN + t))
-        played.metric(t, "agent-2", "return", 0.0)
-        history.refresh()
-    assert page_state(history)["edges"]["agent-0|agent-2"]["bytes_per_s"] == pytest.approx(3000.0)
+    # The clock of agent-2 is a minute ahead. One message of ten from agent-0 is missing, later it arrives.
+    totals(24.0, "agent-2", "agent-0", 1000, 10, 0, 10 * 60_004_000)
+    totals(24.0, "agent-0", "agent-2", 500, 5, 0, 5 * -59_998_000)
+    played.line("nodes/agent-0/links.jsonl", t=BEGAN + 25.0, incarnation=1, links={"peer agent-2": [1]})
+    totals(26.0, "agent-2", "agent-0", 7000, 19, 1, 19 * 60_004_000)
+    totals(26.0, "agent-0", "agent-2", 1500, 15, 0, 15 * -59_998_000)
+    history.refresh()
+    edge = page_state(history)["edges"]["agent-0|agent-2"]
+    assert edge == {"bytes_per_s": 3500.0, "delay_ms": 3.0, "loss": 0.1, "cut": False}
+    assert page_state(history, 24.5)["edges"]["agent-0|agent-2"] == {"bytes_per_s": None, "delay_ms": 3.0, "loss": 0.0, "cut": False}
+    totals(28.0, "agent-2", "agent-0", 7000, 20, 0, 20 * 60_004_000)
+    totals(30.0, "agent-2", "agent-0", 40, 4, 0, 4 * 60_008_000, incarnation=2)
+    history.refresh()
+    assert history.links.loss("agent-0", "agent-2", 28.0) == 0.0
+    assert history.links.delay("agent-0", "agent-2", 30.0) == pytest.approx(5.0)
+    assert history.links.delay("agent-0", "agent-1", 30.0) is None
+
+
+def test_goals_of_episodes_at_any_time(played: PlayedRun) -> None:
+    assert page_state(read(played))["goals"] == {}
+    labels = ["0", "1", "0-1"]
+    for report in range(3):
+        rows: list[object] = [
+            [30 * report + i, ["agent-0", f"agent-{1 + i % 2}"], [2, 2 if i % 3 else 1], i > 0, i % 3 > 0] for i in range(30)
+        ]
+        rows.append([30 * report + 30, ["agent-2"], [0], True, None])
+        played.line("nodes/env-0/goals.jsonl", t=BEGAN + 4.0 + 2 * report, step=1, episode=1, labels=labels, episodes=rows)
+    history = read(played)
+    assert page_state(history, 3.0)["goals"] == {}
+    early, late = page_state(history, 4.5), page_state(history)
+    assert early["goals"]["agent-0"][:2] == [(0, 2, False, False), (1, 2, True, True)] and len(early["goals"]["agent-0"]) == 30
+    assert early["goals"]["agent-1"][0] == (0, 1, False, False) and early["goals"]["agent-2"][-1] == (30, 0, None, True)
+    assert [row[0] for row in late["goals"]["agent-0"]] == list(range(30, 90)), "the newest ones"
+    assert late["goal_labels"] == labels and late["nodes"]["agent-0"]["goal"] == "0-1" and late["nodes"]["env-0"]["goal"] is None
+    path = played.directory / "nodes" / "env-0" / "goals.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + "damaged\n" + lines[2].replace("[60,", "[61,"))  # the run went back, and has come further than before
+    history.refresh()
+    assert len(page_state(history, 6.5)["goals"]["agent-0"]) == 30 and page_state(history)["goals"]["agent-0"][30][0] == 61
+
+
+def test_a_run_that_went_back_replaces_what_was_later(tmp_path: Path) -> None:
+    """Under the logical clock the files of nodes are cut to a checkpoint; usage, which has times of day, stays."""
+    run = PlayedRun(tmp_path / "logical", clock="logical")
+
+    def report(virtual: float, seconds: float) -> None:
+        run.metric(virtual, "agent-0", "return", virtual, int(10 * virtual), virtual=True)
+        run.metric(virtual, "agent-0", "consensus.round", 1.0, int(1000 * virtual), virtual=True)  # counts updates
+        run.metric(seconds, "agent-0", "time.other", 1.0, int(10 * virtual), "usage")
+
+    for i in range(1, 6):
+        report(float(i), 10.0 * i)
+    history = read(run)
+    path = run.directory / "nodes" / "agent-0" / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:4]))
+    for i in range(3, 9):
+        report(float(i), 40.0 + 10.0 * i)
+    seconds = [10.0, 20.0, *(40.0 + 10.0 * i for i in range(3, 9))]
+    for found in (history, read(run)):  # followed, and opened afterwards
+        while found.refresh():
+            pass
+        metric, usage = found.metrics.get("return", "agent-0"), found.metrics.get("time.other", "agent-0")
+        assert metric is not None and list(metric.v) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+        assert list(metric.t) == pytest.approx(seconds)
+        assert usage is not None and len(usage.v) == 11
 
 
 def test_ended_and_lost_runs(played: PlayedRun) -> None:

@@ -43,10 +43,15 @@ def test_what_a_killed_life_has_sent_counts_up_to_its_last_row_of_figures(tmp_pa
         link.sent_messages, link.sent_bytes, link.received_messages, transport.counters["rx.stale"] = 10, 1000, 7, 4
         telemetry.traffic()
         telemetry.traffic()
-    total = {"sent_messages": 15, "sent_bytes": 1170, "received_messages": 7, "received_bytes": 0}
+    total = {"sent_messages": 15, "sent_bytes": 1170, "received_messages": 7, "received_bytes": 0, "delay_us": 0}
     assert link_table(tmp_path) == [{"node": "agent-0", "channel": "peer", "peer": "agent-1", **total}]
     assert wire_table(tmp_path) == {"agent-0": {"rx.dup": 2, "rx.stale": 4}}
-    assert {path.name for path in home.glob("links*")} == {"links.json", "links.2.json"}
+    assert {path.name for path in home.glob("links*")} == {"links.json", "links.2.json", "links.jsonl"}
+    lines = [json.loads(line) for line in (home / "links.jsonl").read_text().splitlines()]
+    assert [(line["incarnation"], line["links"]) for line in lines][1:3] == [
+        (1, {"peer agent-1": [170, 0, 0, 0]}),
+        (2, {"peer agent-1": [1000, 7, 0, 0]}),
+    ]
 
 
 def test_files_of_runs_that_had_one_for_all_lives_are_read_and_broken_ones_left_out(tmp_path: Path) -> None:

@@ -43,6 +43,23 @@ def test_messages_go_both_ways_in_order(make: Callable[..., Transport], channel:
     assert client.link_counters[channel, "server"].sent_bytes == server.link_counters[channel, "client"].received_bytes
 
 
+def test_delays_of_both_directions_cancel_the_difference_of_clocks(make: Callable[..., Transport]) -> None:
+    server, client = make("server"), make("client")
+    client.connect("peer", "server", server.bind("peer"))
+    client.wall = lambda: time.time() + 3600.0
+    began = time.monotonic()
+    for i in range(10):
+        client.send("peer", "server", bye(i))
+    collect(server, 10)
+    for i in range(10):
+        server.send("peer", "client", bye(i))
+    collect(client, 10)
+    took = time.monotonic() - began
+    there, back = server.link_counters["peer", "client"].delay_us / 1e7, client.link_counters["peer", "server"].delay_us / 1e7
+    assert there < -3590.0 < 3590.0 < back
+    assert 0.0 < (there + back) / 2 <= took
+
+
 def test_telemetry_goes_one_way(make: Callable[..., Transport]) -> None:
     server, client = make("server"), make("client")
     client.connect("tele", "server", server.bind("tele"))

@@ -195,3 +195,19 @@ def test_options_are_plain_numbers() -> None:
     assert all(isinstance(value, (int, float)) and value > 0 for value in asdict(GuardOptions()).values())
     assert MessageSource("peer", b"a", False).quarantine == 0.0
     assert Join not in accepted("agent", "peer")
+
+
+def test_messages_that_have_not_arrived_are_counted_by_the_gaps() -> None:
+    gate = ring()
+
+    def missing_after(*sequences: int) -> int:
+        for sequence in sequences:
+            gate.put("peer", b"c", Propose(), src="agent-2", seq=sequence)
+        return gate.guard.missing["peer", "agent-2"]
+
+    assert missing_after(7) == 0, "this process was not there for the first six"
+    assert missing_after(8, 12) == 3
+    assert missing_after(10, 10, 12) == 2, "late, and twice"
+    assert missing_after(3) == 2, "one of those before the first"
+    assert missing_after(13, 14) == 2
+    assert missing_after(9, 11) == 0

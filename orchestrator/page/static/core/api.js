@@ -1,9 +1,10 @@
 // Requests to the page server. Every answer is JSON; an error carries the server's text.
 
 const DEADLINE = 10_000;
+const FILM_DEADLINE = 400_000; // it waits for its turn, and is then made
 
-async function ask(path, options = {}) {
-  const limit = AbortSignal.timeout(DEADLINE);
+async function ask(path, { deadline = DEADLINE, ...options } = {}) {
+  const limit = AbortSignal.timeout(deadline);
   const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
   const answer = await fetch(path, { ...options, signal });
   const body = await answer.json().catch(() => null);
@@ -30,7 +31,8 @@ export const api = {
   metrics: (run, name, { since = null, points = 600 } = {}) => ask(at(run, "metrics", { name, since, points })),
   metricNames: (run) => ask(at(run, "metric-names")),
   log: (run, node, lines) => ask(at(run, "log", { node, lines })),
-  edge: (run, a, b) => ask(at(run, "edge", { a, b })),
+  edge: (run, a, b, time) => ask(at(run, "edge", { a, b, at: time })),
+  film: (run, agent) => ask(at(run, "film", { agent }), { deadline: FILM_DEADLINE }),
   messages: (run, from, to, nodes) => ask(at(run, "messages", { from, to, nodes })),
   why: (run) => ask(at(run, "why")),
   fault: (run, body, token, dry = false) =>

@@ -2,7 +2,7 @@
 
 export function emptyState() {
   return { t: null, step: null, total_steps: null, episode: null, run_state: null, phase: null,
-    nodes: {}, edges: {}, answers: {}, events: [], goals: {}, time: {}, faults: [] };
+    nodes: {}, edges: {}, answers: {}, events: [], goals: {}, goal_labels: [], time: {}, faults: [] };
 }
 
 /** A snapshot with everything that the page reads. */

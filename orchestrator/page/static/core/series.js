@@ -37,6 +37,19 @@ export function resample(x, v, on) {
   return result;
 }
 
+/** Points whose steps rise: where a node went on from an earlier step (a checkpoint), what it had done after that step is left out. */
+export function rising(step, v) {
+  const kept = [];
+  let next = Infinity;
+  for (let index = step.length - 1; index >= 0; index -= 1) {
+    if (step[index] >= next) continue;
+    kept.push(index);
+    next = step[index];
+  }
+  kept.reverse();
+  return [kept.map((index) => step[index]), kept.map((index) => v[index])];
+}
+
 function gapLimit(x) {
   if (x.length < 3) return Infinity;
   const widths = [];

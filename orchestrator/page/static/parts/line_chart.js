@@ -2,7 +2,7 @@
 import uPlot from "../vendor/uPlot.esm.js";
 import { colour, darkScheme, h, s, set, setText } from "../core/dom.js";
 import { number, time } from "../core/formats.js";
-import { grid, movingMean, quartiles, resample, stepAt } from "../core/series.js";
+import { grid, movingMean, quartiles, resample, rising, stepAt } from "../core/series.js";
 import { TableAlternative } from "./card.js";
 
 export const PALETTE = 8;
@@ -65,11 +65,12 @@ export class LineChart {
 
   /** Columns of uPlot: the grid; one for each series; quartiles and median if asked for, which are drawn over the others. */
   columns() {
-    const axis = this.axis;
-    const lows = this.series.map((one) => one[axis][0]);
-    const highs = this.series.map((one) => one[axis].at(-1));
-    const on = grid(Math.min(...lows), Math.max(...highs), POINTS);
-    const raw = this.series.map((one) => resample(one[axis], this.log ? one.v.map((v) => (v > 0 ? v : null)) : one.v, on));
+    const points = this.series.map((one) => {
+      const v = this.log ? one.v.map((value) => (value > 0 ? value : null)) : one.v;
+      return this.axis === "step" ? rising(one.step, v) : [one.t, v];
+    });
+    const on = grid(Math.min(...points.map(([x]) => x[0])), Math.max(...points.map(([x]) => x.at(-1))), POINTS);
+    const raw = points.map(([x, v]) => resample(x, v, on));
     const each = this.smooth ? raw.map((column) => movingMean(column, SMOOTH)) : raw;
     if (!this.median) return [on, ...each];
     const { low, median, high } = quartiles(each);

@@ -7,6 +7,7 @@ import { statePill, updatePill } from "../core/node_states.js";
 import { RunMetrics } from "../core/run_metrics.js";
 import { edgeBetween } from "../core/run_state.js";
 import { TableAlternative, card } from "../parts/card.js";
+import { EpisodeFilm } from "../parts/episode_film.js";
 import { EventList } from "../parts/event_list.js";
 import { FaultForm } from "../parts/fault_form.js";
 import { LineChart, summary } from "../parts/line_chart.js";
@@ -43,6 +44,7 @@ export class AgentView {
     this.log = h("pre", { class: "log", tabindex: "0", role: "group", "aria-label": `End of the log of ${name}` });
     this.events = new EventList(session, name);
     this.times = new TimeBars(info.id);
+    this.film = this.role === "agent" ? new EpisodeFilm(info.id, name) : null;
     this.faults = info.control && this.role !== "run server" ? new FaultForm(session, { node: name }) : null;
     this.element = h("div", { class: "view agent" },
       h("div", { class: "view-head" }, h("h2", {}, name), this.pill, this.sisters()),
@@ -52,6 +54,7 @@ export class AgentView {
         this.neighbours.length ? card("Neighbours", { kind: "neighbours-card" }, h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Neighbours, table" },
           h("table", {}, h("thead", {}, h("tr", {}, ["Neighbour", "State", "Traffic", "Delay", "Loss"].map((label) => h("th", { scope: "col" }, label)))), this.neighbourBody))) : null,
         card("Where the time goes", { kind: "time-card" }, this.times.element),
+        this.film ? card("Film", { kind: "film-card" }, this.film.element) : null,
         card("Events", { kind: "events-card" }, this.events.element),
         this.faults?.element,
         card("Log", { kind: "log-card", note: `the last ${LOG_LINES} lines` }, this.log)));
@@ -65,6 +68,7 @@ export class AgentView {
     clearInterval(this.timer);
     this.metrics?.close();
     this.faults?.close();
+    this.film?.close();
     for (const chart of this.charts.values()) chart.close();
   }
 

@@ -74,7 +74,7 @@ export class CompareView {
       setText(this.status, few ? "Groups with fewer than five runs have no interval." : "The band of a group is its 95 % interval.");
       this.chart.show(answer.groups, answer.name);
       this.values.replaceChildren(table(["Group", "Runs", "Value", "Interval"], answer.table.map((row) => [row.label, String(row.runs?.length ?? row.runs ?? "–"), number(row.value), row.low === null || row.low === undefined ? "–" : `${number(row.low)} – ${number(row.high)}`])));
-      this.report.replaceChildren(...(answer.report ? [h("a", { href: answer.report }, "Report of the experiment")] : []));
+      this.report.replaceChildren(...(answer.report ? [h("a", { href: answer.report.url }, answer.report.text)] : []));
     } catch (error) {
       if (!this.closed && turn === this.turn) setText(this.status, error.message);
     }

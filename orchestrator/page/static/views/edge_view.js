@@ -9,6 +9,7 @@ import { card, table } from "../parts/card.js";
 import { FaultForm } from "../parts/fault_form.js";
 
 const PERIOD = 2_000;
+const MEASURED = "Measured by the receivers: delay is half of the round-trip time, the mean over both directions of receipt minus time stamp, queues and injected delays included; a constant difference of the clocks cancels. Loss is the share of sequence numbers that did not arrive, in the worse direction. Injected: what link rules did in the last minute.";
 
 export class EdgeView {
   constructor({ session, parts: [a, b] }) {
@@ -19,17 +20,19 @@ export class EdgeView {
       this.element = h("p", { class: "note" }, `This run has no edge between ${a} and ${b}.`);
       return;
     }
-    this.facts = new Map(["Traffic", "Delay now", "Loss now", "Delay, mean", "Delay, 95 %", "Loss, whole run"].map((label) => [label, h("dd", {}, "–")]));
+    this.facts = new Map(["Traffic", "Delay now", "Loss now", "Delay, last minute", "Loss, last minute", "Injected delay", "Injected loss"].map((label) => [label, h("dd", {}, "–")]));
     this.pill = h("span", { class: "pill" });
     this.types = h("div", {});
+    this.typesOf = h("p", { class: "note" });
     this.rounds = h("div", {});
     this.faults = info.control ? new FaultForm(session, { edge: [a, b] }) : null;
     this.element = h("div", { class: "view edge-page" },
       h("div", { class: "view-head" }, h("h2", {}, h("a", { href: link(info.id, "agent", a) }, a), " – ", h("a", { href: link(info.id, "agent", b) }, b)), this.pill,
         h("a", { class: "button", href: `${link(info.id, "messages")}&nodes=${encodeURIComponent([a, b].join(","))}` }, "Message diagram")),
       h("dl", { class: "facts" }, [...this.facts].map(([label, value]) => h("div", {}, h("dt", {}, label), value))),
+      h("p", { class: "note" }, MEASURED),
       h("div", { class: "board" },
-        card("Traffic by message type", { kind: "types-card" }, this.types),
+        card("Traffic by message type", { kind: "types-card" }, this.typesOf, this.types),
         card("Averaging rounds", { kind: "rounds-card" }, this.rounds),
         this.faults?.element));
     this.load();
@@ -42,20 +45,32 @@ export class EdgeView {
     this.faults?.close();
   }
 
+  /** The time that the page shows; undefined while that is the newest. */
+  get at() {
+    const { session } = this;
+    return session.following || session.at >= session.end ? undefined : session.at;
+  }
+
   async load() {
-    if (document.hidden) return;
-    const answer = await api.edge(this.session.info.id, this.a, this.b).catch((error) => ({ problem: error.message }));
+    if (document.hidden || this.loading) return;
+    this.loading = true;
+    const at = (this.loadedAt = this.at);
+    const answer = await api.edge(this.session.info.id, this.a, this.b, at).catch((error) => ({ problem: error.message }));
+    this.loading = false;
     if (this.closed) return;
     if (answer.problem) {
       if (!this.types.firstChild) this.types.replaceChildren(h("p", { class: "note" }, answer.problem));
       return;
     }
-    setText(this.facts.get("Delay, mean"), milliseconds(answer.delay_ms?.mean));
-    setText(this.facts.get("Delay, 95 %"), milliseconds(answer.delay_ms?.p95));
-    setText(this.facts.get("Loss, whole run"), percent(answer.loss));
+    const { injected } = answer;
+    setText(this.facts.get("Delay, last minute"), milliseconds(answer.delay_ms));
+    setText(this.facts.get("Loss, last minute"), percent(answer.loss));
+    setText(this.facts.get("Injected delay"), injected ? `${milliseconds(injected.delay_ms)}${injected.p95_ms === null ? "" : `, 95 %: ${milliseconds(injected.p95_ms)}`}` : "no link rules");
+    setText(this.facts.get("Injected loss"), injected ? percent(injected.loss) : "no link rules");
     const text = JSON.stringify(answer);
     if (this.loaded === text) return;
     this.loaded = text;
+    setText(this.typesOf, answer.truncated ? `newest messages of ${answer.by_type_of}` : answer.by_type_of);
     this.showTypes(answer.by_type);
     this.showRounds(answer.rounds);
   }
@@ -88,6 +103,7 @@ export class EdgeView {
       set(this.pill, { class: `pill ${cut ? "state-dead" : "state-up"}` });
       this.pill.replaceChildren(levelIcon(cut ? "bad" : "good"), h("span", {}, cut ? "cut" : "connected"));
     }
+    if (this.at !== this.loadedAt) this.load();
     setText(this.facts.get("Traffic"), rate(edge?.bytes_per_s));
     setText(this.facts.get("Delay now"), milliseconds(edge?.delay_ms));
     setText(this.facts.get("Loss now"), percent(edge?.loss));

@@ -49,6 +49,7 @@ def record_run(directory: Path, agents: int, topology: str = "ring") -> None:
         folder.mkdir(parents=True)
         _write_lines(folder / "metrics.jsonl", _metrics(number, name))
         (folder / "log.txt").write_text("".join(f"{_iso(t)} INFO learner line {t} of {name} {MARKUP}\n" for t in range(LENGTH)))
+    _write_lines(directory / "nodes" / "env-0" / "goals.jsonl", _goals(names))
     run = directory / "nodes" / "run"
     run.mkdir()
     _write_lines(run / "metrics.jsonl", [_value(t, "consensus.disagreement", 0.1 * math.exp(-t / 15) + 1e-4) for t in range(2, LENGTH, 2)])
@@ -68,19 +69,25 @@ def _links(directory: Path, a: str, b: str, number: int) -> None:
     """The trace of one direction: counts of each second, and for the first agents each message."""
     delay, loss = 0.004 * 3 ** (number % 5), 0.1 * (number % 3 == 2)
     lines: list[dict[str, Any]] = []
+    totals: list[dict[str, Any]] = []
     for t in range(1, LENGTH):
         sent = 20 + number % 7 * 10
-        counts = {"sent": sent, "bytes": sent * 10 ** (2 + number % 4), "lost": round(sent * loss), "delay": {"p50": delay}}
+        lost = round(sent * loss)
+        received = (sent - lost) * t
+        about = [sent * t * 10 ** (2 + number % 4), received, lost * t, round(1e6 * received * delay)]
+        totals.append({"t": _unix(t), "incarnation": 1, "links": {f"peer {b}": about}})
+        counts = {"sent": sent, "bytes": sent * 10 ** (2 + number % 4), "lost": lost, "delay": {"p50": delay}}
         lines.append({"t": _unix(t), "what": "links", "links": {f"peer {b}": counts}})
         if len(a + b) < 16:
             for part in range(4):
-                lost = loss and (t + part) % 10 == 0
+                gone = loss and (t + part) % 10 == 0
                 lines.append(
                     {"t": _unix(t + 0.1 + part / 5), "what": "message", "link": f"peer {b}", "kind": ("average", "trace", MARKUP)[part % 3],
-                     "size": 500, "copies": [] if lost else [delay], **({"cause": "loss"} if lost else {})}
+                     "size": 500, "copies": [] if gone else [delay], **({"cause": "loss"} if gone else {})}
                 )  # fmt: skip
-    with (directory / "nodes" / a / "faults.jsonl").open("a") as file:
-        file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    for name, rows in (("faults.jsonl", lines), ("links.jsonl", totals)):
+        with (directory / "nodes" / a / name).open("a") as file:
+            file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in rows)
 
 
 def _events(names: Sequence[str]) -> Iterable[dict[str, Any]]:
@@ -114,6 +121,20 @@ def _metrics(number: int, name: str) -> Iterable[dict[str, Any]]:
             yield _value(t, "learner.loss", math.exp(-t / 30))
             yield _value(t, "world_model.error", 1 / (1 + t))
             yield _value(t, "consensus.round", float(t // 2))
+
+
+def _goals(names: Sequence[str]) -> Iterable[dict[str, Any]]:
+    """Two neighbours in each episode, which agree in two of three; one of four is not negotiated."""
+    labels = ["0", "1", "2", "0-1", "0-2", "1-2"]
+    for t in range(2, LENGTH, 2):
+        rows = []
+        for number in range(8 * t, 8 * t + 16):
+            first, second = number % len(names), (number + 1) % len(names)
+            goal = number * 7 % len(labels)
+            agreed = number % 3 > 0
+            goals = [goal, goal if agreed else (goal + 1) % len(labels)]
+            rows.append([number, [names[first], names[second]], goals, number % 4 > 0, agreed])
+        yield {"t": _unix(t), "step": 1000 * t, "episode": 8 * t, "labels": labels, "episodes": rows}
 
 
 def _value(t: float, name: str, value: float) -> dict[str, Any]:

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.runs, pytest.mark.timeout(400)]
 
 SMALL, LARGE, STRANGE = "four", "sixty-four", f"name {MARKUP}"
 WIDTHS = (400, 900, 1440)
+EDGE_FACTS = ("Delay, last minute", "Loss, last minute", "Injected delay")
 VIEWS = ((), ("agent", "agent-2"), ("edge", "agent-0", "agent-1"), ("messages",), ("compare",), ("runs",))
 
 
@@ -55,8 +56,17 @@ def test_replay(tab: WatchedPage) -> None:
     expect(page.locator("svg.topology .node.state-done")).to_have_count(4)
     expect(page.locator(".return-card canvas")).to_be_visible()
     expect(page.locator(".disagreement-card canvas")).to_be_visible()
+    goals = page.locator(".goals-card")
+    expect(goals.get_by_role("list", name="Goals").get_by_role("listitem")).to_have_text(["0", "1", "2", "0-1", "0-2", "1-2"])
+    goals.locator("canvas").hover(position={"x": 620, "y": 10})
+    expect(goals.locator(".readout")).to_contain_text(re.compile("agent-0, episode .*: goal .*; agent-[13]: goal"))
+    goals.locator("summary").click()
+    expect(goals.get_by_role("row", name=re.compile("^agent-2 .*(\\d+).*%.*%"))).to_have_count(1)
 
+    _seek(tab, 1.0)
+    expect(goals).to_be_hidden()  # no episode has ended
     _seek(tab, sum(CUT) / 2)
+    expect(goals).to_be_visible()
     cut = page.locator("svg.topology a.edge.is-cut")
     expect(cut.and_(page.get_by_label("Edge agent-0 – agent-1: cut"))).to_have_count(1)
     expect(page.locator("svg.topology .node.state-up")).to_have_count(4)
@@ -87,11 +97,17 @@ def test_other_views(tab: WatchedPage) -> None:
     expect(page.get_by_role("heading", name="world_model.error")).to_be_visible()
     expect(page.locator(".small-chart canvas")).to_be_visible()
     expect(page.locator(".log")).to_contain_text(f"line {LENGTH - 1} of agent-2")
+    page.get_by_role("button", name="Play an episode").click()
+    expect(page.locator(".film-card")).to_contain_text("agent-0 of four has no checkpoint", timeout=200_000)
     page.locator(".neighbours-card").get_by_role("link", name="agent-1").click()
 
     expect(page.get_by_role("heading", name="agent-2 – agent-1")).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("^average"))).to_be_visible()
     expect(page.locator(".rounds-card tbody tr")).not_to_have_count(0)
+    facts = {name: page.locator("dl.facts > div").filter(has=page.get_by_text(name, exact=True)).locator("dd") for name in EDGE_FACTS}
+    expect(facts["Delay, last minute"]).to_have_text("36 ms")
+    expect(facts["Injected delay"]).to_have_text("36 ms, 95 %: 36 ms")
+    expect(facts["Loss, last minute"]).to_have_text("10\u202f%")
     page.get_by_role("link", name="Message diagram").click()
 
     page.get_by_label("From, s").fill("9")
@@ -103,6 +119,8 @@ def test_other_views(tab: WatchedPage) -> None:
     page.get_by_role("button", name=re.compile("^average")).click()
     expect(arrows).not_to_have_count(40)
 
+    tab.open("compare", run=SMALL, runs=SMALL)
+    expect(page.get_by_role("link", name=f"Report of the run {SMALL}")).to_have_attribute("href", f"/api/runs/{SMALL}/report")
     tab.open("compare", run=SMALL, runs=f"{SMALL},{LARGE}")
     expect(page.locator(".values-card tbody tr")).to_have_count(2)
     expect(page.locator(".curves-card canvas")).to_be_visible()
@@ -183,7 +201,7 @@ def test_computations(tab: WatchedPage) -> None:
     columns = np.random.default_rng(0).normal(size=(7, 5))
     found = tab.page.evaluate(
         """async (columns) => {
-          const { movingMean, quartiles, resample, stepAt } = await import("/static/core/series.js");
+          const { movingMean, quartiles, resample, rising, stepAt } = await import("/static/core/series.js");
           const { withDelta } = await import("/static/core/run_state.js");
           const { layout } = await import("/static/parts/graph_layout.js");
           const names = ["d", "b", "c", "a", "e"];
@@ -193,6 +211,7 @@ def test_computations(tab: WatchedPage) -> None:
             quartiles: quartiles(columns),
             resampled: resample([0, 1, 2, 3, 40, 41], [0, 10, 20, 30, 400, 410], [0, 0.5, 3, 20, 40.5, 60]),
             mean: movingMean([null, 1, 2, 6, null], 1),
+            rising: rising([10, 20, 30, 20, 40], [1, 2, 3, 4, 5]),
             step: stepAt([{ t: [0, 10, 20], step: [0, 100, 300] }], 15),
             delta: withDelta(
               { nodes: { a: { state: "up" }, b: {} }, edges: { "a|b": {} }, t: 1 },
@@ -209,6 +228,7 @@ def test_computations(tab: WatchedPage) -> None:
     assert found["resampled"] == [0, 5, 30, None, 405, None], "no value is made up in a gap or after the end"
     assert found["mean"] == [None, 1.5, 3, 4, None]
     assert found["step"] == 200
+    assert found["rising"] == [[10, 20, 40], [1, 4, 5]], "what a node had done after the checkpoint that it went on from is left out"
     assert found["delta"] == {"nodes": {"a": {"state": "dead"}}, "edges": {"a|b": {}}, "t": 2}
     ring = dict(found["ring"])
     sides = [np.hypot(*np.subtract(ring[a], ring[b])) for a, b in ("ab", "bc", "cd", "de", "ea")]
