@@ -139,6 +139,9 @@ class EnvironmentServer(ABC):
         """Frames of an observation with the agents that take part, where agents do not follow the roster."""
         return {}
 
+    def _keep_counts(self) -> None:
+        """A tick was played, and neither the run server nor an agent was told."""
+
     @abstractmethod
     def _follow_roster(self) -> None:
         """The roster has changed."""
@@ -411,6 +414,7 @@ class EnvironmentServer(ABC):
     def _count(self) -> None:
         episode_counters = self.episode_counters
         episode_counters.add(self.environment.finished())
+        self._keep_counts()
         self.control.progress.episodes = episode_counters.episodes
         while (evaluation := episode_counters.evaluation()) is not None:
             self._evaluated(evaluation)

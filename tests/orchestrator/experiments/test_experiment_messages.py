@@ -46,7 +46,7 @@ class Player:
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """`orchestrate experiment` with a design and options."""
 
-    def made(cell: Cell, directory: Path, code: str, cell_time: float | None) -> Player:
+    def made(cell: Cell, directory: Path, code: str, limits: ExperimentLimits) -> Player:
         return Player(directory, cell.factors.get("averaging") == "seldom" and "broken" in str(directory))
 
     monkeypatch.setattr(runner, "player", made)
