@@ -139,8 +139,9 @@ class EnvironmentServer(ABC):
         """Frames of an observation with the agents that take part, where agents do not follow the roster."""
         return {}
 
+    @abstractmethod
     def _keep_counts(self) -> None:
-        """A tick was played, and neither the run server nor an agent was told."""
+        """A tick was played, and neither the run server nor an agent was told: keep the counts for the next process."""
 
     @abstractmethod
     def _follow_roster(self) -> None:

@@ -23,8 +23,8 @@ class ServerCounters:
     """`counters.json` and, from the time before, `counters.previous.json`; and `counters.tick`, with the counts of the newest tick.
 
     `note` is called in every tick before its results are sent, so no agent has an episode that the next process does not count. It is one
-    system call without a flush to the disk: what it writes outlives the process, killed at any moment, but not a crash of the machine, after
-    which the counts of the newest `write` are taken.
+    system call without a flush to the disk: what it writes outlives the process, killed at any moment, but not a crash of the machine,
+    after which the counts of the newest `write` are taken.
     """
 
     def __init__(self, directory: Path) -> None:

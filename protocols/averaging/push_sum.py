@@ -129,8 +129,8 @@ class PushSum(RoundAverager):
 
     @property
     def mass_error(self) -> float:
-        """|w - (account + sum_edges (R^w - S^w))|: what rounding, deaths and returns of neighbours have made of the mass. Over all agents it
-        bounds the error of the total, since R at one end of an edge is a copy of an earlier S at the other."""
+        """|w - (account + sum_edges (R^w - S^w))|: what rounding, deaths and returns of neighbours have made of the mass. The sum over all
+        agents bounds the error of the total, since R at one end of an edge is a copy of an earlier S at the other."""
         return abs(self.mass - self._account - self._net())
 
     def _net(self) -> float:

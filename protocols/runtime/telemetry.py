@@ -21,7 +21,7 @@ from protocols.conversations.control.control_messages import Metrics
 from protocols.faults.node_faults.disk import disk
 from protocols.faults.node_faults.process_faults import ActivitySlowdown
 from protocols.runtime.atomic_files import sweep_orphans
-from protocols.runtime.clock import Clock, WallClock
+from protocols.runtime.clock import Clock, WallClock, unix_time
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.waits import smoothed
 from protocols.transport import Transport
@@ -62,7 +62,7 @@ class Telemetry:
         """Record metrics (those that are not finite are left out); `arrays` go to the run server only."""
         stamp = self._clock.stamp()
         finite = self._append(self._file, stamp, step, episode, values)
-        finite |= self._append(self._usage, time.time(), step, episode, usage or {})
+        finite |= self._append(self._usage, unix_time(), step, episode, usage or {})
         if usage is not None:
             self.traffic()
         if not finite:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.link_effects.link_shim import Shim
 from protocols.faults.link_effects.link_trace import LinkTraceWriter
+from protocols.runtime.clock import unix_time
 from protocols.runtime.errors import Backpressure, BadMessage, ResourceError
 from protocols.runtime.node_start import Carrier
 from protocols.transport.connections import Destination, Identity
@@ -43,7 +44,7 @@ class Transport:
         self.identity = identity
         self.options = options or TransportOptions()
         self._loop = SocketLoop(identity, self.options)
-        self.wall: Callable[[], float] = time.time
+        self.wall: Callable[[], float] = unix_time
         """the clock of the time stamps in headers; a fault may set it wrong"""
         self.guard = self._loop.guard
         """admission of messages: it needs the names of the run and the roster"""

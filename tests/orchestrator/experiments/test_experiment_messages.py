@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from orchestrator.cli.app import app, hoist
 from orchestrator.experiments.design.experiment_cell import Cell
+from orchestrator.experiments.design.experiment_design import ExperimentLimits
 from orchestrator.experiments.results.experiment_results import load
 from orchestrator.experiments.running import experiment_runner as runner
 from orchestrator.experiments.running.cell_runners import CellEnd
