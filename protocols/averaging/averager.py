@@ -86,10 +86,13 @@ class Averager(EdgeConversation[RoundClosed]):
     message_types = (Average, Compressed, ReplicaRequest, Replica, Share)
     mass = 1.0
     """how much of its own the agent has: the weight w of push-sum, 1 in all other modes"""
-    mass_error: float | None = None
-    """how far `mass` is from what was given and taken; None in modes that pass on no mass"""
     ready = True
     """whether the agent has a model that it may train: one that came back has first to be given its neighbours'"""
+
+    @property
+    def mass_error(self) -> float | None:
+        """How far `mass` is from what was given and taken; None in modes that pass on no mass."""
+        return None
 
     def concerns(self, message: Message) -> bool:
         """Sums of statistics travel by the same messages, but are another conversation."""
