@@ -1,4 +1,4 @@
-"""A run beside busy processes: how fast does it step, and is any process declared dead that lives?
+"""A run beside busy processes: how fast does it step, and is any running process declared dead?
 
     python benchmarks/crowded.py [--busy 40] [--seconds 60] [--quick]
 

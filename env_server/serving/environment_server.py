@@ -141,7 +141,7 @@ class EnvironmentServer(ABC):
 
     @abstractmethod
     def _keep_counts(self) -> None:
-        """A tick was played, and neither the run server nor an agent was told: keep the counts for the next process."""
+        """A tick was played, and no message reports it yet: keep the counts for the next process."""
 
     @abstractmethod
     def _follow_roster(self) -> None:

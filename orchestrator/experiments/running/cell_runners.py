@@ -79,11 +79,11 @@ _PLAYED = ("training", "evaluation")
 
 
 class ProgressWatch:
-    """Whether a run makes progress: its steps, episodes, phase or episodes of an evaluation change. `standstill`: the longest time in
+    """Whether a run makes progress: its steps, episodes, phase or episodes of an evaluation change. `progress_timeout`: the longest time in
     seconds without, while it trains or is evaluated; None: any. A run server that does not answer changes nothing."""
 
-    def __init__(self, standstill: float | None) -> None:
-        self._standstill = standstill
+    def __init__(self, progress_timeout: float | None) -> None:
+        self._timeout = progress_timeout
         self._newest: tuple[object, ...] | None = None
         self._since = 0.0
 
@@ -96,8 +96,8 @@ class ProgressWatch:
 
     def over(self, now: float) -> bool:
         """Whether it stands still for too long at `now`."""
-        watched = self._standstill is not None and self._newest is not None and self._newest[0] in _PLAYED
-        return watched and now - self._since > (self._standstill or 0.0)
+        watched = self._timeout is not None and self._newest is not None and self._newest[0] in _PLAYED
+        return watched and now - self._since > (self._timeout or 0.0)
 
 
 class RunCellRunner:
@@ -110,7 +110,7 @@ class RunCellRunner:
         self._client: RunClient | None = None
         self._asked_at = 0.0
         self._deadline = time.monotonic() + limits.cell_time if limits.cell_time is not None else None
-        self._progress, self._standstill = ProgressWatch(limits.standstill), limits.standstill
+        self._progress, self._timeout = ProgressWatch(limits.progress_timeout), limits.progress_timeout
         self._late = ""
         self._stopping: bool | None = None
         """whether it was requested to stop at once"""
@@ -137,7 +137,7 @@ class RunCellRunner:
             else:
                 self._asked(lambda client: self._progress.saw(client.status(leash=True, timeout=ANSWER), time.monotonic()))
         if self._stopping is None and self._progress.over(time.monotonic()):
-            self._late = f"it made no progress for {self._standstill:g} s (limits.standstill)"
+            self._late = f"it made no progress for {self._timeout:g} s (limits.progress_timeout)"
             self.stop(now=False)
         if self._deadline is not None and now > self._deadline and self._stopping is None:
             self._late = "it took longer than limits.cell_time allows"
