@@ -103,8 +103,9 @@ def test_a_death_of_the_environment_server_loses_nothing_that_was_learnt_from(br
     (begin,) = lines(directory, "server")
     steps = values(directory, "env-0", "steps")
     assert [value for _, value in steps] == sorted(value for _, value in steps), "it goes on from the counts of its newest tick"
-    (first, *_) = dropped = [value for _, value in values(directory, "env-0", "episodes.dropped")]
-    assert 0 < first <= 16 and set(dropped) == {first}, "the episodes of its 16 copies that were not over"
+    dropped = {value for _, value in values(directory, "env-0", "episodes.dropped")}
+    # Copies of one length may all have ended in that tick: then nothing was dropped, and there is no such metric.
+    assert len(dropped) <= 1 and all(0 < value <= 16 for value in dropped), "the episodes of its 16 copies that were not over"
     # An agent that was not restarted (agent-1) keeps what it has learnt and stored.
     for name in ("updates", "buffer.transitions", "environment.steps", "environment.episodes"):
         found = [value for _, value in values(directory, "agent-1", name)]
