@@ -1,7 +1,8 @@
 """Averaging between real processes, without anything that is learnt: a ring of agents, each with a transport and an averaging machine.
 
 `Ring` starts one process per agent and acts as their run server: it sends the roster, detects deaths and starts successors. Each process
-writes one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "counters"} with z the first numbers of its model.
+writes one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "awaited", "counters"} with z the first numbers
+of its model, and the neighbours that the round has waited for.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ class Agent:
     def run(self) -> None:
         """Until killed; never longer than two minutes."""
         end = time.monotonic() + 120
-        due = 0.0
+        due, awaited = 0.0, set[str]()
         out = (self.directory / f"{self.name}.{self.incarnation}.jsonl").open("a", buffering=1)
         while time.monotonic() < end:
             now = time.monotonic()
@@ -215,6 +216,7 @@ class Agent:
                 number = max(self.machine.newest_round, self.machine.round + 1)
                 self.machine.begin(number, self.vector, now)
                 self.begun = now
+                awaited = {peer for wait in self.machine.waits() for peer in wait.peers}
             self.flush()
             patience = min(due if ready else self.machine.wake(), now + 0.05) - now
             for received in self.transport.receive(max(0.0005, patience)):
@@ -225,7 +227,13 @@ class Agent:
             for event in self.machine.events():
                 self.vector = self.vector + event.delta
                 counters = {**self.transport.counters, **self.machine.counters}
-                line = {"t": time.time(), "round": event.round, "took": now - self.begun, "w": self.machine.mass}
+                line = {
+                    "t": time.time(),
+                    "round": event.round,
+                    "took": now - self.begun,
+                    "w": self.machine.mass,
+                    "awaited": sorted(awaited),
+                }
                 out.write(json.dumps({**line, "z": self.vector[:SHOWN].tolist(), "counters": counters}) + "\n")
 
     @property

@@ -18,6 +18,8 @@ from agent_node.contracts import Array, Batch, IntrinsicReward, Metrics, PolicyS
 from agent_node.intrinsic.settings import CountSettings
 
 _HASH_SEED = 0x5EED
+MOST_STATES = 2**20
+"""states that are counted, about 100 MB; every further one has n = 1 for ever, as nearly all have where observations are continuous"""
 
 
 class StateHash:
@@ -39,7 +41,8 @@ class StateHash:
 
 
 class StateCounts:
-    """N(s), the number of visits of each state s, which has a number in order of its first visit."""
+    """N(s), the number of visits of each state s, which has a number in order of its first visit. All states beyond `MOST_STATES` have one
+    number, and N = 1."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
@@ -50,12 +53,27 @@ class StateCounts:
 
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Count a visit of each of these states `[n]`, one after the other; their numbers `[n]`."""
-        known = self._numbers
-        numbers = np.array([known.setdefault(state, len(known)) for state in hashes.tolist()], np.int64)
-        if len(known) > len(self._visits):
-            self._visits = np.concatenate([self._visits, np.zeros(max(len(known), len(self._visits)), np.int64)])
+        known, room = self._numbers, MOST_STATES - len(self._numbers)
+        if room >= len(hashes):
+            found = [known.setdefault(state, len(known)) for state in hashes.tolist()]
+        else:
+            found = [known[state] if state in known else self._new(state) for state in hashes.tolist()]
+        numbers = np.array(found, np.int64)
+        if len(known) >= len(self._visits):
+            self._visits = np.concatenate([self._visits, np.zeros(len(known), np.int64)])
         np.add.at(self._visits, numbers, 1)
+        self._bound()
         return numbers
+
+    def _new(self, state: int) -> int:
+        number = len(self._numbers)
+        if number < MOST_STATES:
+            self._numbers[state] = number
+        return number
+
+    def _bound(self) -> None:
+        if len(self) >= MOST_STATES:
+            self._visits[len(self)] = 1
 
     def visits(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """N of the states with these numbers."""
@@ -75,6 +93,7 @@ class StateCounts:
             raise ValueError(f"{len(found['states'])} states have {len(found['visits'])} numbers of visits")
         self._numbers = {hashed: number for number, hashed in enumerate(found["states"].view(np.uint64).tolist())}
         self._visits = np.concatenate([found["visits"], np.zeros(1024, np.int64)])
+        self._bound()
 
 
 class CountBonus(IntrinsicReward):
@@ -82,7 +101,7 @@ class CountBonus(IntrinsicReward):
 
     n counts the visits of s', this one included: in the whole training (`lifelong`), or in the episode (`episodic`). With `first_visit` it
     counts those of the whole training, and only the first visit of s' in an episode is paid. An episode begins with a visit of its first
-    observation.
+    observation, which is counted and not paid.
     """
 
     def __init__(self, settings: CountSettings, policy_spec: PolicySpec, copies: int, seed: int) -> None:
@@ -95,8 +114,9 @@ class CountBonus(IntrinsicReward):
 
     def reward(self, transitions: TransitionBatch) -> NDArray[np.float32]:
         """The formula above, `[n]`."""
-        scope, states = self.settings.scope, self._hash(transitions.next_raw)
-        own = self._episode_visits(transitions, states)
+        scope, before, states = self.settings.scope, self._hash(transitions.raw), self._hash(transitions.next_raw)
+        own = self._episode_visits(transitions, before, states)
+        self._counts.add(before[transitions.begins])
         if scope == "episodic":
             visits = own
             self._counts.add(states)
@@ -109,16 +129,16 @@ class CountBonus(IntrinsicReward):
         self._steps += len(bonus)
         return bonus.astype(np.float32)
 
-    def _episode_visits(self, transitions: TransitionBatch, states: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _episode_visits(self, transitions: TransitionBatch, before: NDArray[np.uint64], states: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Visits of the states after the steps, `[n]`, in the episodes of their copies."""
         visits = np.empty(len(states), np.int64)
-        before = self._hash(transitions.raw).tolist()
-        for place, (row, state) in enumerate(zip(transitions.rows.tolist(), states.tolist(), strict=True)):
+        steps = zip(transitions.rows.tolist(), before.tolist(), states.tolist(), strict=True)
+        for place, (row, first, state) in enumerate(steps):
             episode = self._episodes[row]
             if transitions.begins[place]:
                 episode.clear()
             if not episode:
-                episode[before[place]] = 1
+                episode[first] = 1
             episode[state] += 1
             visits[place] = episode[state]
         return visits

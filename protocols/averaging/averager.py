@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from protocols.averaging.averaging_messages import Average, Compressed, Replica, ReplicaRequest, Share
 from protocols.averaging.round_deadline import LEAST, RoundDeadline
-from protocols.averaging.vector_arithmetic import finite
+from protocols.averaging.vector_arithmetic import magnitude
 from protocols.conversations.conversation import Array, EdgeConversation
 from protocols.runtime.waits import PendingWait
 from protocols.wire.messages import Message
@@ -167,16 +167,14 @@ class RoundAverager(Averager):
         """The newest round that was begun; -1 before the first."""
         return self._round
 
-    def _admit(self, number: int, vector: Array) -> None:
-        """`ValueError` unless round `number` may begin with this vector."""
-        if vector.shape != (self._size,) or not self._finite(vector):
+    def _admit(self, number: int, vector: Array) -> float:
+        """The largest |x_k| of the vector with which round `number` begins; `ValueError` where it may not."""
+        largest = magnitude(vector) if vector.shape == (self._size,) else inf
+        if not isfinite(largest):
             raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
         if number <= self._round:
             raise ValueError(f"round {number} was begun already (the newest is {self._round})")
-
-    def _finite(self, vector: Array) -> bool:
-        """Whether all numbers of a vector may be averaged: they are finite, and so is their sum."""
-        return finite(vector)
+        return largest
 
     def has_leisure(self, seconds: float) -> None:
         """A round may stay open for `seconds` seconds without delaying the agent."""

@@ -24,7 +24,8 @@ import numpy as np
 from protocols.averaging.averager import Neighbourhood, part
 from protocols.averaging.averaging_messages import Compressed, Replica, ReplicaRequest
 from protocols.averaging.compressors import Compressor, usual_step
-from protocols.averaging.synchronous_gossip import Combination, SynchronousAveraging, Vector
+from protocols.averaging.synchronous_gossip import Combination, KeptVector, SynchronousAveraging, Vector
+from protocols.averaging.vector_arithmetic import magnitude
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
 from protocols.wire.messages import Message
@@ -227,7 +228,7 @@ class ChocoAveraging(SynchronousAveraging):
     def _changed(self, src: str, message: Compressed, frames: Mapping[str, Array]) -> None:
         copy = self._copies[src]
         total = self._compressor.added(copy.vector, frames)  # refuses wrong frames before anything has changed
-        self._refuse_far_number(src, message.round, total, self._now)
+        self._magnitude(src, message.round, total, self._now)
         if message.inc < copy.incarnation:
             self.counters["old"] += 1
         elif message.change == copy.change + 1:
@@ -260,7 +261,7 @@ class ChocoAveraging(SynchronousAveraging):
             return
         copy.vector, copy.change, copy.round, copy.incarnation, copy.digest = total, message.change, message.round, message.inc, found
         if message.round >= 0:
-            self._take(src, message.round, total, self._now)
+            self._take(src, message.round, KeptVector(total, magnitude(total)), self._now)
 
     def _apply_waiting(self, src: str) -> None:
         copy = self._copies[src]
@@ -291,9 +292,7 @@ class ChocoAveraging(SynchronousAveraging):
         if vector is not None:
             if vector.shape != (self._size,) or vector.dtype != np.dtype("f4") or digest(vector) != message.digest:
                 raise BadMessage("E_FRAME", f"the replica of {src} is not {self._size} numbers of its digest")
-            if not np.isfinite(vector).all():
-                raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
-            self._refuse_far_number(src, message.round, vector, self._now)
+            self._magnitude(src, message.round, vector, self._now)
         if copy.asked is None or message.request > copy.request:
             self.counters["duplicate"] += 1
             return

@@ -146,9 +146,9 @@ class PushSum(RoundAverager):
     def begin(self, number: int, vector: Array, now: float) -> None:
         """Move the model to `vector`, `[d]`, give to all open neighbours, and send to all. Rounds only rise; one that is still open is
         closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
-        self._admit(number, vector)
+        largest = self._admit(number, vector)
         self.close(now)
-        self._reach = reach(vector) if self.ready else inf
+        self._reach = reach(largest) if self.ready else inf
         away = self.away
         for event in self._events:  # moves that the agent has not taken yet, and cannot have made
             vector = vector + event.delta
@@ -267,7 +267,7 @@ class PushSum(RoundAverager):
         except (KeyError, IndexError) as error:
             raise ValueError(f"the averaging's state lacks {error}") from None
         self._vectors.y[...], self._vectors.z[...] = state["y"], state["z"]
-        self._reach = reach(self._vectors.z) if self.ready else inf
+        self._reach = reach(magnitude(self._vectors.z)) if self.ready else inf
         # Edges with the same past share one sum, as they did: it is computed, and rounded, once for all of them.
         sums: dict[bytes, Array] = {}
         for edge in edges.values():

@@ -14,13 +14,13 @@ as in float64.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from math import inf
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from protocols.averaging.averaging_messages import Share
-from protocols.averaging.vector_arithmetic import Accumulator, EdgeTransfer, Vector, finite, magnitude
+from protocols.averaging.vector_arithmetic import Accumulator, EdgeTransfer, Vector, magnitude
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
 
@@ -180,9 +180,9 @@ class IncomingMass:
             raise BadMessage("E_AHEAD", f"{src} sums from offer {base}, not from {self.base} or {number}")
         if not least <= share.weight <= least + HEAVIEST:
             raise BadMessage("E_FRAME", f"{src} offers the mass {share.weight - least:g}")
-        if not finite(offer):
-            raise BadMessage("E_NONFINITE", f"{src} offers a number that is not finite, or too large")
         brought = magnitude(offer if self.total is None or base != self.base else offer - self.total)
+        if not isfinite(brought):
+            raise BadMessage("E_NONFINITE", f"{src} offers a number that is not finite, or too large")
         if brought > reach * max(1.0, share.weight - least):
             raise BadMessage("E_RANGE", f"{src} offers the number {brought:.3g}, above {reach:.3g}")
 

@@ -12,7 +12,7 @@ else: a Byzantine neighbour may move it within that bound in every round.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from protocols.averaging.averager import Neighbourhood, RoundAverager, RoundClosed, part
 from protocols.averaging.averaging_messages import Average
 from protocols.averaging.round_deadline import REMEMBERED
-from protocols.averaging.vector_arithmetic import finite, magnitude, reach, weighted_differences
+from protocols.averaging.vector_arithmetic import magnitude, reach, weighted_differences
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
 from protocols.wire.messages import Message
@@ -33,6 +33,13 @@ KEPT = 2
 """newest vectors of rounds to come that are kept per neighbour"""
 FARTHEST = 10_000_000
 """rounds that a neighbour may be ahead: more than any run has, since a claim is followed and can't be taken back"""
+
+
+class KeptVector(NamedTuple):
+    """What a neighbour has shown in a round, `[d]`, and the largest magnitude of its numbers."""
+
+    vector: Vector
+    largest: float
 
 
 class Combination(NamedTuple):
@@ -54,7 +61,7 @@ class SynchronousAveraging(RoundAverager):
         super().__init__(neighbourhood, layout, size, deadline, patient=True)
         self._dtype = dtype
         self._dead: set[str] = set()
-        self._kept: dict[str, dict[int, Vector]] = {neighbour: {} for neighbour in sorted(neighbourhood.all_neighbours)}
+        self._kept: dict[str, dict[int, KeptVector]] = {neighbour: {} for neighbour in sorted(neighbourhood.all_neighbours)}
         self._newest: dict[str, int] = {}
         self._begun: dict[int, float] = {}
         self._weights: Mapping[str, float] = {}
@@ -77,7 +84,7 @@ class SynchronousAveraging(RoundAverager):
         """Send x_i, `[d]`, to the living neighbours and collect theirs of the same round. Rounds only rise; one that is still open is
         closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
         own = np.array(vector, self._dtype)
-        self._admit(number, own)
+        largest = self._admit(number, own)
         self.close(now)
         weights = self._neighbourhood.weights(number)
         if weights is not self._checked:
@@ -95,7 +102,7 @@ class SynchronousAveraging(RoundAverager):
                     self.counters["old"] += 1
         receivers = self._alive(self._neighbourhood.receivers(number))
         expected = self._alive(self._neighbourhood.senders(number))
-        self._reach = reach(own)
+        self._reach = reach(largest)
         self._own = self._publish(own, receivers)
         self._round_deadline.begin(expected, [name for name in expected if number in self._kept[name]], now)
         self._excuse_the_lost(now)
@@ -117,7 +124,7 @@ class SynchronousAveraging(RoundAverager):
         """The newest round, what came for rounds to come, and the pace."""
         state = {"round": np.array(self._round)}
         state |= {f"newest/{name}": np.array(number) for name, number in self._newest.items()}
-        state |= {f"kept/{name}/{number}": vector for name, kept in self._kept.items() for number, vector in kept.items()}
+        state |= {f"kept/{name}/{number}": one.vector for name, kept in self._kept.items() for number, one in kept.items()}
         return state | {f"pacing/{name}": value for name, value in self._round_deadline.state().items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
@@ -133,7 +140,8 @@ class SynchronousAveraging(RoundAverager):
                     raise ValueError(
                         f"{name} of shape {value.shape} does not fit {self._size} numbers of the neighbours {', '.join(self._kept)}"
                     )
-                self._kept[neighbour][int(number)] = np.array(value, self._dtype)
+                vector = np.array(value, self._dtype)
+                self._kept[neighbour][int(number)] = KeptVector(vector, magnitude(vector))
         if pace := part(state, "pacing/"):
             self._round_deadline.load_state(pace)
 
@@ -145,14 +153,9 @@ class SynchronousAveraging(RoundAverager):
         vector = arrays.get("vector")
         if message.layout != self._layout or vector is None or vector.shape != (self._size,) or vector.dtype != self._dtype:
             raise BadMessage("E_FRAME", f"{src} averages another layout")
-        if not self._finite(vector):
-            raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
-        self._refuse_far_number(src, message.round, vector, now)
+        largest = self._magnitude(src, message.round, vector, now)
         self._refuse_far_ahead(src, message.round)
-        self._take(src, message.round, vector, now)
-
-    def _finite(self, vector: Array) -> bool:
-        return finite(vector) or bool(np.isfinite(vector).all())  # of float32 numbers the sum may be infinite though they are not
+        self._take(src, message.round, KeptVector(vector, largest), now)
 
     def _alive(self, names: Collection[str]) -> list[str]:
         """Those of them who live, in order."""
@@ -171,19 +174,23 @@ class SynchronousAveraging(RoundAverager):
         delta = weighted_differences(own, list(vectors.values()), [weights[neighbour] for neighbour in vectors])
         return Combination(delta, tuple(vectors))
 
-    def _refuse_far_number(self, src: str, number: int, vector: Vector, now: float) -> None:
+    def _magnitude(self, src: str, number: int, vector: Array, now: float) -> float:
+        """The largest magnitude in a vector of round `number`; `BadMessage` where it is not averaged."""
         largest = magnitude(vector)
-        if largest > self._reach:
-            if number == self._round and self.open:  # no round waits for a vector that has come and does not count
-                self._round_deadline.excuse(src)
-                self._close_if_complete(now)
-            raise BadMessage("E_RANGE", f"{src} averages the number {largest:.3g}, above {self._reach:.3g}")
+        if not isfinite(largest):
+            raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
+        if largest <= self._reach:
+            return largest
+        if number == self._round and self.open:  # no round waits for a vector that has come and does not count
+            self._round_deadline.excuse(src)
+            self._close_if_complete(now)
+        raise BadMessage("E_RANGE", f"{src} averages the number {largest:.3g}, above {self._reach:.3g}")
 
     def _refuse_far_ahead(self, src: str, number: int) -> None:
         if number > max(self._round, 0) + FARTHEST:
             raise BadMessage("E_AHEAD", f"{src} claims round {number}, far from {self._round}")
 
-    def _take(self, src: str, number: int, vector: Vector, now: float) -> None:
+    def _take(self, src: str, number: int, shown: KeptVector, now: float) -> None:
         """Keep what a neighbour shows in a round, and close the open round if it was the last that was awaited."""
         if number > self._newest.get(src, -1):
             self._newest[src] = number
@@ -195,7 +202,7 @@ class SynchronousAveraging(RoundAverager):
         elif number in kept:
             self.counters["duplicate"] += 1
         else:
-            kept[number] = vector
+            kept[number] = shown
             if number == current:
                 self._round_deadline.arrived(src, now)
             else:
@@ -226,10 +233,10 @@ class SynchronousAveraging(RoundAverager):
         vectors = {}
         number, kept = self._round, self._kept
         for neighbour in self._weights:
-            vector = kept[neighbour].pop(number, None)
-            if vector is not None and magnitude(vector) <= self._reach:
-                vectors[neighbour] = vector
-            elif vector is not None:
+            shown = kept[neighbour].pop(number, None)
+            if shown is not None and shown.largest <= self._reach:
+                vectors[neighbour] = shown.vector
+            elif shown is not None:
                 self.counters["bad.E_RANGE"] += 1
         combination = self._combine(self._own, vectors, self._weights)
         used = combination.used

@@ -20,21 +20,11 @@ BLOCK = 16384
 """numbers that are worked on at a time"""
 TINY = 32
 """length up to which Python adds faster than numpy begins to"""
-SMALL = 4096
-"""length up to which a sum of squares is faster than a sum"""
 _DOUBLE = np.dtype(np.float64)
 EdgeTransfer = tuple[Array | None, Array, int]
 """S before (None: zero), room for S after, and the number of edges that it is the sum of"""
 ReceivedTransfer = tuple[Array, Array | None]
 """S, and R before (None: zero)"""
-
-
-def finite(vector: Array) -> bool:
-    """Whether all numbers are finite, and not so large that their sum (of squares) is not."""
-    size = vector.size
-    if size <= TINY:
-        return isfinite(sum(vector.tolist()))
-    return isfinite(vector.dot(vector) if size <= SMALL else np.add.reduce(vector))
 
 
 FARTHEST_RATIO = 1e3
@@ -44,13 +34,17 @@ LEAST_REACH = 1e6
 
 
 def magnitude(vector: Array) -> float:
-    """The largest |x_k|; 0 for an empty vector."""
-    return float(max(vector.max(), -vector.min())) if vector.size else 0.0
+    """The largest |x_k|; 0 for an empty vector; infinite or NaN where a number is not finite."""
+    if vector.size <= TINY:
+        numbers = vector.tolist()
+        if isfinite(sum(numbers)):
+            return max(max(numbers, default=0.0), -min(numbers, default=0.0))
+    return max(float(vector.max()), -float(vector.min()))
 
 
-def reach(own: Array) -> float:
-    """Largest magnitude of a number that is averaged with `own`: max(10^6, 1000 max |x_k|)."""
-    return max(LEAST_REACH, FARTHEST_RATIO * magnitude(own))
+def reach(largest: float) -> float:
+    """Largest magnitude of a number that is averaged with own numbers up to `largest`: max(10^6, 1000 `largest`)."""
+    return max(LEAST_REACH, FARTHEST_RATIO * largest)
 
 
 def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[float]) -> Vector:
@@ -58,7 +52,7 @@ def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[
     if not others:
         return np.zeros(own.size)
     delta: Vector = np.empty(own.size)
-    if kernels.library is not None and (kind := kind_of(own, *others)):
+    if kernels.library is not None and (kind := kind_of(own.size, own, *others)):
         work = getattr(kernels.library, f"weighted_differences_{kind}")
         work(address(own), addresses(others), reals(weights), len(others), address(delta), own.size)
         return delta
@@ -95,8 +89,8 @@ class Accumulator:
     def give(self, x: Array, w: float, part: float, gifts: list[EdgeTransfer]) -> None:
         """y += w (x - z), z = x; then for each gift S += part y, and y -= the change of S as many times as it is given."""
         before, after, times = [old for old, _, _ in gifts], [new for _, new, _ in gifts], [copies for _, _, copies in gifts]
-        sums = kind_of(*before, *after) if gifts else "f8"
-        if kernels.library is not None and sums and (kind := kind_of(x)):
+        sums = kind_of(self._size, *before, *after) if gifts else "f8"
+        if kernels.library is not None and sums and (kind := kind_of(self._size, x)):
             work = getattr(kernels.library, f"give_{kind}_{sums}")
             numbers = address(x), address(self.y), address(self.z), w, part
             work(*numbers, len(gifts), addresses(before), addresses(after), reals(times), self._size)
@@ -115,7 +109,7 @@ class Accumulator:
         """y += S - R of each; then z = scale y. Returns the change of z."""
         delta: Vector = np.empty(self._size)
         totals, before = [total for total, _ in taken], [old for _, old in taken]
-        sums = kind_of(*totals, *before) if taken else "f8"
+        sums = kind_of(self._size, *totals, *before) if taken else "f8"
         if kernels.library is not None and sums:
             work = getattr(kernels.library, f"take_{sums}")
             work(address(self.y), address(self.z), scale, len(taken), addresses(totals), addresses(before), address(delta), self._size)

@@ -48,10 +48,16 @@ def _load() -> ctypes.CDLL | None:
 library = _load()
 
 
-def kind_of(*arrays: Array | None) -> str | None:
-    """`f4` or `f8` where all of them are contiguous vectors of that type (None counts for any); None for anything else."""
-    kinds = {_KINDS.get(array.dtype) if array.flags.c_contiguous else None for array in arrays if array is not None}
+def kind_of(size: int, *arrays: Array | None) -> str | None:
+    """`f4` or `f8` where all of them are contiguous vectors of `size` numbers of that type (None counts for any); None for anything else,
+    which the kernels would read beyond its end or at wrong places."""
+    kinds = {_kind(array, size) for array in arrays if array is not None}
     return kinds.pop() if len(kinds) == 1 else None
+
+
+def _kind(array: Array, size: int) -> str | None:
+    flags = array.flags
+    return _KINDS.get(array.dtype) if array.size == size and flags.c_contiguous and flags.aligned else None
 
 
 def address(array: Array | None) -> int | None:

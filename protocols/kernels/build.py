@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -30,18 +31,29 @@ def compile_kernels() -> str:
     """Compile the library beside its source; "" or why that is not possible."""
     if sys.platform not in ("linux", "darwin"):
         return f"no kernels for {sys.platform}"
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
-    with tempfile.TemporaryDirectory(dir=SOURCE.parent) as folder:
-        made = Path(folder) / LIBRARY.name
-        words = [*compiler, *FLAGS, f'-DSOURCE_DIGEST="{digest()}"', str(SOURCE), "-o", str(made)]
-        try:
-            ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"no C compiler: {error}"
-        if ended.returncode:
-            return f"{compiler[0]}: {ended.stderr.strip()[:500]}"
-        made.replace(LIBRARY)
+    compiler = _compiler()
+    try:
+        with tempfile.TemporaryDirectory(dir=SOURCE.parent) as folder:
+            made = Path(folder) / LIBRARY.name
+            words = [*compiler, *FLAGS, f'-DSOURCE_DIGEST="{digest()}"', str(SOURCE), "-o", str(made)]
+            try:
+                ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                return f"no C compiler: {error}"
+            if ended.returncode:
+                return f"{compiler[0]}: {ended.stderr.strip()[:500]}"
+            made.replace(LIBRARY)
+    except OSError as error:
+        return f"can't write to {SOURCE.parent}: {error.strerror}"
     return ""
+
+
+def _compiler() -> list[str]:
+    """The words of `CC`; else the compiler that Python was built with, which another machine may lack; else `cc`."""
+    if wanted := shlex.split(os.environ.get("CC", "")):
+        return wanted
+    built_with = shlex.split(sysconfig.get_config_var("CC") or "")[:1]
+    return built_with if built_with and shutil.which(built_with[0]) else ["cc"]
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ _DESCRIPTOR = struct.Struct("<16sIIQQQ")
 DESCRIPTOR = _DESCRIPTOR.size
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
+_Key = tuple[int, int, int]
+"""of a segment: process, descriptor, nonce"""
 
 
 def is_descriptor(frame: Buffer) -> bool:
@@ -60,7 +62,7 @@ class _Segment:
     def __init__(self, size: int) -> None:
         self.descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(self.descriptor, size)
+            os.posix_fallocate(self.descriptor, 0, size)  # an error here, where memory lacks, in the place of a signal at the first write
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             self._memory = mmap.mmap(self.descriptor, size)
         except OSError:
@@ -150,7 +152,7 @@ class SharedFrameReader:
     """Copies frames out of the segments of others. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[int, int, int], tuple[mmap.mmap, Words, Bytes]] = OrderedDict()
+        self._open: OrderedDict[_Key, tuple[mmap.mmap, Words, Bytes, int]] = OrderedDict()
 
     def size(self, frames: Sequence[Buffer]) -> int:
         """Bytes of a message's frames, of those in shared memory too, as their descriptors state them."""
@@ -158,13 +160,17 @@ class SharedFrameReader:
 
     def resolve(self, frames: Sequence[Buffer], limits: MessageLimits) -> list[Buffer]:
         """The frames, each descriptor replaced by a copy of what it stands for. `BadMessage` for a segment that is none, that has
-        another size, or whose frame has changed."""
+        another size, or whose frame has changed, and before anything is copied for a message beyond the limits."""
+        if len(frames) > 1 + limits.frames:
+            raise BadMessage("E_SIZE", f"{len(frames) - 1} frames, at most {limits.frames}")
+        if (size := self.size(frames)) > limits.total:
+            raise BadMessage("E_SIZE", f"message of {size} bytes, at most {limits.total}")
         return [self._copy(frame, limits) if is_descriptor(frame) else frame for frame in frames]
 
     def close(self) -> None:
         """Close all segments."""
-        while self._open:
-            self._close_oldest()
+        for key in list(self._open):
+            self._close(key)
 
     def _copy(self, descriptor: Buffer, limits: MessageLimits) -> Buffer:
         _, pid, number, nonce, generation, length = _DESCRIPTOR.unpack(descriptor)
@@ -176,7 +182,7 @@ class SharedFrameReader:
             known = self._open_segment(key)
         else:
             self._open.move_to_end(key)
-        _, words, content = known
+        _, words, content, _ = known
         if length > content.size:
             raise BadMessage("E_SHARED", f"a frame of {length} bytes in a segment of {content.size}")
         if int(words[1]) != generation:
@@ -188,12 +194,12 @@ class SharedFrameReader:
         words[2] = generation
         return copy.data
 
-    def _open_segment(self, key: tuple[int, int, int]) -> tuple[mmap.mmap, Words, Bytes]:
+    def _open_segment(self, key: _Key) -> tuple[mmap.mmap, Words, Bytes, int]:
         pid, number, nonce = key
         try:
             descriptor = _open_sealed(pid, number)
             try:
-                memory = mmap.mmap(descriptor, 0)
+                memory, file = mmap.mmap(descriptor, 0), os.fstat(descriptor).st_ino
             finally:
                 os.close(descriptor)
         except (OSError, ValueError) as error:
@@ -206,21 +212,39 @@ class SharedFrameReader:
             del words
             memory.close()
             raise BadMessage("E_SHARED", "the segment is not the one that the sender described")
+        self._close_abandoned()
         while len(self._open) >= OPEN_SEGMENTS:
-            self._close_oldest()
-        known = self._open[key] = memory, words, np.frombuffer(memory, np.uint8, offset=_HEAD)
+            self._close(next(iter(self._open)))
+        known = self._open[key] = memory, words, np.frombuffer(memory, np.uint8, offset=_HEAD), file
         return known
 
-    def _close_oldest(self) -> None:
-        _, (memory, words, content) = self._open.popitem(last=False)
+    def _close_abandoned(self) -> None:
+        """Close segments that their senders have closed, or whose senders are gone: else their memory would stay in use."""
+        for key in [key for key, known in self._open.items() if not _is_open(key, known[3])]:
+            self._close(key)
+
+    def _close(self, key: _Key) -> None:
+        memory, words, content, _ = self._open.pop(key)
         del words, content
         memory.close()
+
+
+def _is_open(key: _Key, file: int) -> bool:
+    """Whether the sender still has that memory file (its inode) under that descriptor."""
+    try:
+        return _path(*key[:2]).stat().st_ino == file
+    except OSError:
+        return False
+
+
+def _path(pid: int, number: int) -> Path:
+    return Path(f"/proc/{pid}/fd/{number}")
 
 
 def _open_sealed(pid: int, number: int) -> int:
     """A descriptor of a sender's memory file, which can't shrink. `BadMessage` for another kind of file, `OSError` where it can't be
     opened."""
-    path = Path(f"/proc/{pid}/fd/{number}")
+    path = _path(pid, number)
     if not str(path.readlink()).startswith(f"/memfd:{_NAME}"):
         raise BadMessage("E_SHARED", "the descriptor names no segment of frames")
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -44,8 +44,9 @@ logger = logging.getLogger(__name__)
 
 _SOURCES = 4096
 """sources that are stored; the oldest of more are dropped"""
-_HARMLESS = frozenset(("E_STALE_INC", "E_AHEAD", "E_RATE"))
-"""codes that correct nodes cause: a node declared dead that has not received the verdict, or one that is ahead of the roster"""
+_HARMLESS = frozenset(("E_STALE_INC", "E_AHEAD", "E_RATE", "E_SHARED"))
+"""codes that correct nodes cause: a node declared dead that has not received the verdict, one that is ahead of the roster, or one that was
+killed while its frames in shared memory were not copied out yet"""
 
 
 class _PossibleReconnect(BadMessage):

@@ -67,13 +67,19 @@ def test_push_sum_rounds(size: int, kind: Any, sums: Any, monkeypatch: pytest.Mo
 
 @needs_library
 def test_what_the_kernels_do_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors with gaps, and vectors of different types, are numpy's."""
+    """Vectors with gaps, of different types or lengths, in another byte order, and at odd addresses, are numpy's."""
     whole = np.arange(20, dtype=np.float32)
-    assert (
-        kernels.kind_of(whole[::2]) is None
-        and kernels.kind_of(whole, whole.astype(np.float64)) is None
-        and kernels.kind_of(whole, None) == "f4"
-    )
+    assert kernels.kind_of(20, whole, None) == "f4"
+    odd = np.frombuffer(b"\0" * 81, np.float32, 20, offset=1)
+    for other in (whole[::2], whole.astype(np.float64), whole[:10], whole.astype(">f4"), odd):
+        assert kernels.kind_of(20, whole, other) is None
+    with pytest.raises(ValueError, match="broadcast"):
+        weighted_differences(whole, [whole[:10]], [0.5])
+    accumulator = Accumulator(20)
+    with pytest.raises(ValueError, match="broadcast"):
+        accumulator.give(whole, 1.0, 0.5, [(whole[:10], np.empty(20, np.float32), 1)])
+    with pytest.raises(ValueError, match="broadcast"):
+        accumulator.take([(whole[:10], None)], 1.0)
     np.testing.assert_array_equal(weighted_differences(whole[::2], [whole[1::2]], [0.5]), np.full(10, 0.5))
 
 
@@ -91,10 +97,16 @@ def test_the_library_is_that_of_its_source(tmp_path: Path) -> None:
         "no C compiler"
         in subprocess.run([sys.executable, script], env={"CC": "missing-compiler"}, capture_output=True, text=True, timeout=100).stderr
     )
-    assert subprocess.run([sys.executable, script], env={"CC": "cc", "PATH": os.environ["PATH"]}, timeout=100).returncode == 0
+    assert subprocess.run([sys.executable, script], env={"CC": "env cc", "PATH": os.environ["PATH"]}, timeout=100).returncode == 0
     library = ctypes.CDLL(str(tmp_path / build.LIBRARY.name))
     library.source_digest.restype = ctypes.c_char_p
     assert library.source_digest().decode() == build.digest()
+
+
+def test_a_source_folder_that_cant_be_written_is_a_reason_not_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(build, "SOURCE", tmp_path / "missing" / build.SOURCE.name)
+    monkeypatch.setattr(build, "digest", lambda: "")
+    assert "can't write" in build.compile_kernels()
 
 
 @needs_library

@@ -46,7 +46,7 @@ def environment(runs: Path) -> dict[str, str]:
     return {**kept, "ORCHESTRATE_RUNS": str(runs), "COLUMNS": "160", "PYTHONPATH": str(REPOSITORY)}
 
 
-def orchestrate(runs: Path, *arguments: str, timeout: float = 90.0) -> subprocess.CompletedProcess[str]:
+def orchestrate(runs: Path, *arguments: str, timeout: float = 140.0) -> subprocess.CompletedProcess[str]:
     """`orchestrate ARGUMENTS` to its end."""
     runs.parent.mkdir(parents=True, exist_ok=True)
     return subprocess.run(

@@ -16,6 +16,7 @@ SMALL = (
     "agents.learner.hidden=[32]",
     "evaluation={every: 100000, episodes: 4, final_episodes: 4}",
     "metrics.every=200ms",
+    "clock=logical",  # the windows of metrics do not depend on the speed of the machine
 )
 
 

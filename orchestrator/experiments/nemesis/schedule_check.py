@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import PurePath
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.experiments.nemesis.peer_promises import PeerWorld
@@ -12,6 +14,7 @@ from orchestrator.experiments.nemesis.promises import BrokenPromise
 from orchestrator.experiments.nemesis.schedule_draws import Entry
 from orchestrator.experiments.nemesis.stepping_world import SteppingWorld
 from protocols.faults.settings import FaultsSettings
+from protocols.runtime.errors import MurmurationError
 
 
 def with_schedule(configuration: Configuration, seed: int, entries: Sequence[Entry]) -> Configuration:
@@ -21,14 +24,26 @@ def with_schedule(configuration: Configuration, seed: int, entries: Sequence[Ent
 
 
 def broken_promise(configuration: Configuration) -> BrokenPromise | None:
-    """The first promise that is broken under the faults of a configuration: among peers, then in stepping."""
+    """The first promise that is broken under the faults of a configuration: among peers, then in stepping. An exception of a state machine
+    breaks one too: `exceptions.KeyError`."""
     with _collected_at_the_end():
-        for world in (PeerWorld, SteppingWorld):
+        for kind in (PeerWorld, SteppingWorld):
+            world = kind(configuration)
             try:
-                world(configuration).run()
+                world.run()
             except BrokenPromise as broken:
                 return broken.with_traceback(None)
+            except MurmurationError:  # of the user
+                raise
+            except Exception as error:
+                return _raised(error, world.network.now)
     return None
+
+
+def _raised(error: Exception, now: float) -> BrokenPromise:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{error} in {frame.name} of {PurePath(frame.filename).name}:{frame.lineno}"
+    return BrokenPromise(f"exceptions.{type(error).__name__}", text, now)
 
 
 @contextmanager

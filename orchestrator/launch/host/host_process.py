@@ -40,7 +40,7 @@ from protocols.runtime.errors import AuthenticationError, ExitCode, MurmurationE
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import RUN_SERVER, read_token
 from protocols.runtime.waits import WaitRegistry
-from protocols.transport import Identity, Transport, TransportOptions
+from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
 from protocols.wire.messages import Message
 
@@ -76,12 +76,15 @@ class Host:
         """Lead the host to its end; its exit code."""
         self._nodes.warm_up()
         try:
-            self._join()
+            early = self._join()
         except MurmurationError:
             if self._files is not None:
                 self._files.discard()
             raise
+        # Before the first order: the start of a node waits for the warm parent, which imports for many seconds on a busy machine.
         self._transport.every(self._invitation.heartbeat, self._heartbeat)
+        for received in early:
+            self._handle(received.message, received.arrays)
         while self._asked_to_end is None:
             for received in self._transport.receive(_TURN):
                 self._answered = time.monotonic()
@@ -102,8 +105,9 @@ class Host:
 
     # --- start --------------------------------------------------------------------------------------------------------------------
 
-    def _join(self) -> None:
-        """Send `Hello` until the run server answers. An error with the exit code when it refuses or stays silent."""
+    def _join(self) -> list[ReceivedMessage]:
+        """Send `Hello` until the run server answers; the orders that came with its answer. An error with the exit code when it refuses or
+        stays silent."""
         invitation = self._invitation
         hello = Hello(
             role="host",
@@ -116,6 +120,7 @@ class Host:
         hello.rid = secrets.token_hex(8)
         end = time.monotonic() + invitation.orphan
         retry = 0.0
+        orders: list[ReceivedMessage] = []
         while self._asked_to_end is None:
             now = time.monotonic()
             if now >= end:
@@ -132,10 +137,11 @@ class Host:
                     welcome = True
                 elif isinstance(received.message, Refuse) and received.message.rid == hello.rid:
                     raise error_of(received.message.code, f"the run server refused: {received.message.text}")
-                else:  # orders that came with the welcome
-                    self._handle(received.message, received.arrays)
+                else:
+                    orders.append(received)
             if welcome:
-                return
+                break
+        return orders
 
     # --- running ---------------------------------------------------------------------------------------------------------------------
 

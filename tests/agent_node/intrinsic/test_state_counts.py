@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import TransitionBatch
+from agent_node.intrinsic import state_counts
 from agent_node.intrinsic.settings import CountSettings
 from agent_node.intrinsic.state_counts import CountBonus, StateCounts, StateHash
 from tests.agent_node.grid_worlds import features, grid, observation, policy_spec, random_observations, rollout
@@ -35,7 +36,7 @@ def paid(curiosity: CountBonus, *path: NDArray[np.uint8], begins: bool = True, r
 
 def test_lifelong_counts_go_on_in_the_next_episode_and_in_other_copies() -> None:
     curiosity = bonus(scope="lifelong", coefficient=0.5)
-    assert paid(curiosity, A, B, A, B) == pytest.approx([0.5 * ONCE, 0.5 * ONCE, 0.5 * TWICE])
+    assert paid(curiosity, A, B, A, B) == pytest.approx([0.5 * ONCE, 0.5 * TWICE, 0.5 * TWICE]), "A: the episode began there"
     assert paid(curiosity, A, B, row=1) == pytest.approx([0.5 * THRICE])
 
 
@@ -53,10 +54,12 @@ def test_first_visits_of_an_episode_are_paid_by_lifelong_counts() -> None:
 
 
 def test_steps_of_one_tick_are_counted_one_after_the_other_and_paid_alike() -> None:
-    """Equal states of two copies: both are counted before the rewards are computed."""
+    """Equal states of two copies: both are counted before the rewards are computed, and the first observations before them."""
     raw, following = np.stack([A, A]), np.stack([B, B])
     batch = TransitionBatch(np.array([0, 1]), features(raw), features(following), following, raw, np.array([True, True]))
-    np.testing.assert_allclose(bonus(scope="lifelong").reward(batch), TWICE, rtol=1e-6)
+    curiosity = bonus(scope="lifelong")
+    np.testing.assert_allclose(curiosity.reward(batch), TWICE, rtol=1e-6)
+    assert paid(curiosity, B, A, begins=False) == pytest.approx([THRICE])
 
 
 def test_states_are_the_whole_grid_and_what_is_carried_or_what_the_policy_sees() -> None:
@@ -80,7 +83,7 @@ def test_metrics_tell_the_states_and_the_means_since_the_last_rollout() -> None:
     curiosity = bonus(scope="lifelong")
     paid(curiosity, A, B, A, B)
     found = curiosity.learn(rollout(1, 1))
-    assert found == {"states": 2.0, "reward": pytest.approx((2 + TWICE) / 3), "first": pytest.approx(1 / 3)}
+    assert found == {"states": 2.0, "reward": pytest.approx((1 + 2 * TWICE) / 3), "first": pytest.approx(1 / 3)}
     assert curiosity.learn(rollout(1, 1)) == {"states": 2.0, "reward": 0.0, "first": 0.0}
 
 
@@ -101,3 +104,16 @@ def test_counts_grow_with_the_number_of_states() -> None:
     assert (numbers == np.arange(5000)).all() and (counts.visits(numbers) == 1).all()
     again = counts.add(np.array([4999, 7, 7], np.uint64))
     assert again.tolist() == [4999, 7, 7] and counts.visits(again).tolist() == [2, 3, 3] and len(counts) == 5000
+
+
+def test_counted_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with continuous observations, of which hardly any returns."""
+    monkeypatch.setattr(state_counts, "MOST_STATES", 10)
+    counts = StateCounts()
+    for start in (0, 8, 16):
+        numbers = counts.add(np.arange(start, start + 8, dtype=np.uint64))
+    assert len(counts) == 10 and set(numbers.tolist()) == {10} and counts.visits(numbers).tolist() == [1] * 8
+    restored = StateCounts()
+    restored.load_state_dict(counts.state_dict())
+    for one in (counts, restored):
+        assert one.visits(one.add(np.array([9, 99, 9], np.uint64))).tolist() == [3, 1, 3]

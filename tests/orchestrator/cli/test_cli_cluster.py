@@ -209,7 +209,7 @@ def test_a_second_ctrl_c_ends_at_once(up: Up, runs: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
-    assert time.monotonic() - began < 8.0, "a deaf node would have had ten seconds for its ordered stop"
+    assert time.monotonic() - began < 14.0, "a deaf node would have had fifteen seconds for its ordered stop"
     assert_gone(runs / "night")
 
 
@@ -259,9 +259,8 @@ def test_down_now_and_down_of_a_run_whose_server_hangs(up: Up, runs: Path, orche
     for name in ("quick", "hung"):
         assert up(*up_arguments(name, "until.time=60s", "-d")).wait(60) == 0
     os.kill(read(runs / "hung").record["pid"], signal.SIGSTOP)
-    began = time.monotonic()
     assert orchestrate("down", "quick", "--now").returncode == 0
-    assert time.monotonic() - began < 8.0
+    assert "stopped" not in (runs / "quick" / "nodes" / "agent-0" / "seen.txt").read_text(), "the nodes were killed, not asked to stop"
     assert_gone(runs / "quick")
     done = orchestrate("down", "--all", "-t", "1s")
     assert done.returncode == 0, done.stdout

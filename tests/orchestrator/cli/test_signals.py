@@ -27,8 +27,8 @@ def test_a_signal_wakes_and_is_counted(number: signal.Signals) -> None:
     with Interrupts() as interrupts:
         os.kill(os.getpid(), number)
         began = time.monotonic()
-        interrupts.wait(10.0)
-        assert time.monotonic() - began < 5.0
+        interrupts.wait(60.0)
+        assert time.monotonic() - began < 30.0
         assert (interrupts.count, interrupts.last) == (1, number)
         os.kill(os.getpid(), number)
         interrupts.wait(10.0)

@@ -18,6 +18,7 @@ from orchestrator.experiments.nemesis.schedule_check import broken_promise, with
 from orchestrator.experiments.nemesis.schedule_draws import MOST_ENTRIES, Entry, drawn_schedule
 from orchestrator.experiments.nemesis.schedule_search import Failure, repeats, search
 from orchestrator.experiments.nemesis.schedule_shrinking import Shrinking
+from protocols.averaging.push_sum import PushSum
 from protocols.faults.fault_schedule import compile_schedule
 from protocols.faults.settings import FaultsSettings
 from tests.orchestrator.cli.conftest import CONFIG
@@ -90,6 +91,17 @@ def test_a_planted_bug_is_found_shrunk_repeated_and_saved(tmp_path: Path) -> Non
         assert of_file.exit_code == 1 and of_file.output == again.output
     healthy = CliRunner().invoke(app, ["simulate", str(saved), "--check"])
     assert healthy.exit_code == 0 and "all promises are kept" in healthy.output, healthy.output
+
+
+def test_an_exception_of_a_state_machine_is_found_and_shrunk_like_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(self: PushSum, peer: str, now: float) -> None:
+        raise KeyError(peer)
+
+    monkeypatch.setattr(PushSum, "peer_dead", raises)
+    failure = search(configuration("pushsum"), 20, math.inf).failure
+    assert failure is not None and failure.promise == "exceptions.KeyError"
+    assert "agent-" in failure.text and "in raises of test_nemesis.py:" in failure.text
+    assert len(failure.schedule) == 1 and failure.schedule[0].keys() & {"process", "membership"}, "one death is left"
 
 
 def test_a_failure_of_stepping_is_not_repeated_under_the_logical_clock() -> None:

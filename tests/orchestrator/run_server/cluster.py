@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 T = TypeVar("T")
 
 
-def eventually(what: str, condition: Callable[[], T], within: float = 20.0) -> T:
+def eventually(what: str, condition: Callable[[], T], within: float = 60.0) -> T:
     """The first true value of `condition`, asked again until the deadline; an error that names `what` after it."""
     deadline, pause = time.monotonic() + within, 0.02
     while True:
@@ -96,7 +96,7 @@ class Cluster:
     def node(self, name: str) -> dict[str, Any]:
         return next((node for node in self.snapshot()["nodes"] if node["name"] == name), {})
 
-    def running(self, within: float = 20.0) -> dict[str, Any]:
+    def running(self, within: float = 60.0) -> dict[str, Any]:
         """Wait until every node is up and the run is running; the snapshot."""
 
         def ready() -> dict[str, Any] | None:
@@ -126,7 +126,7 @@ class Cluster:
 
     # --- ending -------------------------------------------------------------------------------------------------------------------
 
-    def ended(self, within: float = 20.0) -> int:
+    def ended(self, within: float = 60.0) -> int:
         """The exit code of the run server, which must end within that time."""
         try:
             return self.process.wait(within)
@@ -146,7 +146,7 @@ class Cluster:
                 continue
         return found
 
-    def assert_nothing_left(self, within: float = 5.0) -> None:
+    def assert_nothing_left(self, within: float = 30.0) -> None:
         eventually(f"no process is left, but {self.processes()}", lambda: not self.processes(), within)
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def answer(
-    cluster: Cluster, message: Any, run: str | None = None, name: str = "stranger", seconds: float = 5.0, token: str | None = None
+    cluster: Cluster, message: Any, run: str | None = None, name: str = "stranger", seconds: float = 30.0, token: str | None = None
 ) -> Any:
     """The run server's answer to one message of an unknown sender with the run's token or another one, or None."""
     control = json.loads((cluster.directory / "control.json").read_text())
@@ -64,8 +64,8 @@ def answer(
 
 def test_a_run_comes_to_its_end(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    cluster = start(until={"time": "1s"}, exchange={"consensus": {}}, metrics={})
-    assert cluster.ended(30) == 0
+    cluster = start(until={"time": "3s"}, exchange={"consensus": {}}, metrics={})
+    assert cluster.ended() == 0
     cluster.assert_nothing_left()
     record = cluster.record()
     assert (record["state"], record["exit_code"], record["segment"]) == ("DONE", 0, 1)
@@ -133,7 +133,7 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
     assert terminal.stdout is not None and terminal.stdout.readline() == b"held\n"
     terminal.kill()
     terminal.communicate(timeout=5)
-    assert cluster.ended(15) == ExitCode.INTERRUPTED
+    assert cluster.ended() == ExitCode.INTERRUPTED
     cluster.assert_nothing_left()
     assert (cluster.record()["state"], cluster.record()["reason"]) == ("STOPPED", "the terminal went away")
     assert "2 stopped" in (cluster.directory / "nodes" / "agent-1" / "seen.txt").read_text(), "it could leave in its own time"
@@ -141,7 +141,7 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
 
 def test_a_crash_loop_is_given_up_and_ends_the_run(start: Start) -> None:
     cluster = start(agents=2, behaviour={"agent-0": {"crash": True}}, supervision={"max_restarts": 1, "min_agents": 2})
-    assert cluster.ended(30) == ExitCode.ABORTED
+    assert cluster.ended() == ExitCode.ABORTED
     cluster.assert_nothing_left()
     assert cluster.record()["reason"].startswith("fewer than 2 agents are left")
     assert [event["node"] for event in cluster.events("node.lost")] == ["agent-0"]
@@ -151,7 +151,7 @@ def test_a_crash_loop_is_given_up_and_ends_the_run(start: Start) -> None:
 
 def test_a_failed_environment_ends_the_run_with_its_code_and_cause(start: Start) -> None:
     cluster = start(behaviour={"env-0": {"broken_environment": True}})
-    assert cluster.ended(30) == ExitCode.ENVIRONMENT
+    assert cluster.ended() == ExitCode.ENVIRONMENT
     cluster.assert_nothing_left()
     record = cluster.record()
     assert (record["state"], record["exit_code"]) == ("FAILED", 7)
@@ -162,10 +162,10 @@ def test_a_failed_environment_ends_the_run_with_its_code_and_cause(start: Start)
 def test_a_node_that_can_not_start_fails_the_run_with_its_own_code(start: Start) -> None:
     refusing = start(behaviour={"agent-1": {"refuse": True}})
     foreign = start(behaviour={"agent-0": {"schema": True}})
-    assert refusing.ended(30) == ExitCode.CONFIG
+    assert refusing.ended() == ExitCode.CONFIG
     assert "this node refuses its configuration" in refusing.record()["reason"], "the end of its log is the reason"
     assert refusing.record()["state"] == "FAILED"
-    assert foreign.ended(30) == ExitCode.SCHEMA
+    assert foreign.ended() == ExitCode.SCHEMA
     refusing.assert_nothing_left()
     foreign.assert_nothing_left()
 
@@ -178,7 +178,7 @@ def test_signals_end_a_run_in_order_and_the_second_one_at_once(start: Start) -> 
     eventually("two agents left", lambda: len(cluster.events("node.left")) == 2)
     assert cluster.record()["state"] == "STOPPING"
     cluster.process.terminate()
-    assert cluster.ended(8) == ExitCode.INTERRUPTED
+    assert cluster.ended(12) == ExitCode.INTERRUPTED, "in order it would have had fifteen seconds"
     cluster.assert_nothing_left()
     assert not cluster.events("node.restart")
 
@@ -231,7 +231,7 @@ def test_the_nodes_of_a_lost_host_go_to_another(start: Start, how: signal.Signal
     untouched = set(placed) - set(moving)
     assert {node["pid"] for node in cluster.running()["nodes"] if node["name"] in untouched} == {pids[name] for name in untouched}
     cluster.process.terminate()
-    assert cluster.ended(30) == ExitCode.INTERRUPTED
+    assert cluster.ended() == ExitCode.INTERRUPTED
     cluster.assert_nothing_left()
 
 
@@ -256,9 +256,9 @@ def test_nothing_outlives_a_run_server_that_was_killed(start: Start) -> None:
     assert len(swept.processes()) >= 6
     killed = sweep(swept.directory)
     assert len(killed) >= 6
-    swept.assert_nothing_left(within=1)
+    swept.assert_nothing_left()
     assert sweep(swept.directory) == []
-    orphaned.assert_nothing_left(within=15)
+    orphaned.assert_nothing_left()
 
 
 def test_a_busy_port_is_refused_before_anything_runs(start: Start, tmp_path: Path) -> None:
@@ -297,13 +297,13 @@ def test_one_directory_has_one_leader(start: Start) -> None:
         [sys.executable, "-m", "tests.orchestrator.run_server.lead", str(cluster.directory)],
         cwd=ROOT,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         env={**os.environ, MARK: ""},
     )
     assert second.returncode != 0 and b"another run server leads" in second.stderr
     assert cluster.snapshot()["state"] == "RUNNING", "the first one is not disturbed"
     with RunClient(cluster.directory) as client:
         client.stop(now=True, reason="enough")
-    assert cluster.ended(8) == ExitCode.INTERRUPTED
+    assert cluster.ended() == ExitCode.INTERRUPTED
     cluster.assert_nothing_left()
     assert (cluster.record()["state"], cluster.record()["reason"]) == ("STOPPED", "enough")

@@ -12,7 +12,7 @@ from protocols.averaging.averager import FixedNeighbourhood
 from protocols.averaging.averaging_messages import Average
 from protocols.averaging.averaging_rules import AveragingContext, create_averager
 from protocols.averaging.rule_settings import ROOM, rule_settings
-from protocols.averaging.vector_arithmetic import LEAST_REACH, reach
+from protocols.averaging.vector_arithmetic import LEAST_REACH, magnitude, reach
 from protocols.conversations.conversation import Array
 from protocols.runtime.component_registry import kinds
 from protocols.runtime.errors import BadMessage
@@ -98,7 +98,7 @@ def test_nothing_is_refused_without_an_attack(rule: str) -> None:
 
 
 def test_what_is_in_reach() -> None:
-    assert reach(np.zeros(3)) == LEAST_REACH and reach(np.array([1.0, -1e8])) == 1e11
+    assert reach(magnitude(np.zeros(3))) == LEAST_REACH and reach(magnitude(np.array([1.0, -1e8]))) == 1e11
 
 
 def test_the_wire_refuses_them_in_any_frame_between_agents() -> None:

@@ -129,7 +129,7 @@ def test_messages_are_held_back_for_as_long_as_the_links_say(tmp_path: Path) -> 
 
 
 def test_held_messages_are_overtaken(tmp_path: Path) -> None:
-    section = {"links": [{"id": "mix", "reorder": {"p": 0.3, "hold": "200ms"}}]}
+    section = {"links": [{"id": "mix", "reorder": {"p": 0.3, "hold": "500ms"}}]}
     late = [n for n, link_outcome in enumerate(fates(20, **section)) if link_outcome.reordered]
     pair = Pair(tmp_path, **section)
     try:
@@ -137,8 +137,9 @@ def test_held_messages_are_overtaken(tmp_path: Path) -> None:
             pair.send(number)
         pair.until(20)
         order = [number for number, _ in pair.arrived]
-        assert order == [n for n in range(20) if n not in late] + late
-        assert late
+        # Each kind keeps its order; how many overtake a late one depends on how fast they are sent.
+        assert [n for n in order if n not in late] == [n for n in range(20) if n not in late] and [n for n in order if n in late] == late
+        assert late and order.index(late[0]) > late[0], "it was overtaken"
     finally:
         pair.close()
 

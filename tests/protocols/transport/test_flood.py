@@ -65,7 +65,7 @@ def test_idle_connections_take_all_files_and_nobody_notices(idle: int) -> None:
         address = ("127.0.0.1", int(endpoint.rpartition(":")[2]))
         silent = [stack.enter_context(plain.create_connection(address, timeout=5)) for _ in range(idle)]
         during = statistics.median(ask(client) for _ in range(100))
-        assert during < 5 * before + 0.005
+        assert during < 5 * before + 0.05
         # They are closed after the time a handshake may take, and later peers are served.
         for connection in silent:
             connection.close()

@@ -112,6 +112,29 @@ def test_false_descriptors_are_refused(frames: SharedFrames, reader: SharedFrame
     assert LAYOUT.size == DESCRIPTOR and copied(reader, LAYOUT.pack(*good)) == content(1)
 
 
+def test_a_message_beyond_the_limits_is_refused_before_it_is_copied(
+    frames: SharedFrames, reader: SharedFrameReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Descriptors are short: many of one frame would have many times its memory allocated."""
+    descriptor = put(frames, "a", content(1))
+    monkeypatch.setattr(reader, "_copy", lambda *_: pytest.fail("copied"))
+    for count, limits in [(66, LIMITS), (3, MessageLimits(total=2 * SMALL))]:
+        with pytest.raises(BadMessage, match="E_SIZE"):
+            reader.resolve([descriptor] * count, limits)
+
+
+def test_a_reader_gives_back_the_segments_of_senders_that_are_gone(reader: SharedFrameReader) -> None:
+    """Descriptors and memory of the reader do not grow with the number of restarts of its neighbours."""
+    open_files = []
+    for _ in range(4):
+        sender = SharedFrames()
+        for size in (SMALL, 3 * SMALL):
+            copied(reader, put(sender, "a", content(1, size)))
+        sender.close()
+        open_files.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert max(open_files) == open_files[0]
+
+
 def test_a_sender_that_was_killed_leaves_nothing_behind(reader: SharedFrameReader) -> None:
     program = (
         "import sys\nfrom protocols.transport.shared_frames import SharedFrames\nframes = SharedFrames()\n"

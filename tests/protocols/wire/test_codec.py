@@ -144,6 +144,24 @@ def test_hostile_bytes_are_refused_with_their_code(code: str, parts: list[bytes]
     assert allocated < 10 * size + 256 * 1024 and taken < 1.0
 
 
+@pytest.mark.parametrize("size", [8, 5000])
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+def test_numbers_of_agents_are_finite_and_bounded(kind: str, size: int) -> None:
+    """Whether numbers are looked at one by one or by the largest and the smallest of them."""
+    good = np.linspace(-3.0, 5.0, size).astype(kind)
+    parts = [header([info([size], kind)])]
+    np.testing.assert_array_equal(decode([*parts, good.tobytes()], bounded=True)[1]["x"], good)
+    codes = {np.nan: "E_NONFINITE", np.inf: "E_NONFINITE", -np.inf: "E_NONFINITE"}
+    if kind != "f2":
+        codes |= {2e15: "E_RANGE", -2e15: "E_RANGE"}
+    for value, code in codes.items():
+        bad = good.copy()
+        bad[size // 2] = value
+        with pytest.raises(BadMessage) as refused:
+            decode([*parts, bad.tobytes()], bounded=True)
+        assert refused.value.code == code
+
+
 def test_pickle_does_not_run() -> None:
     class Bomb:
         def __reduce__(self) -> Any:
