@@ -132,8 +132,9 @@ class ParameterAveraging(Component):
         return reports
 
     def metrics(self) -> dict[str, float]:
-        """`consensus.mass`: the share of the common model that the agent holds."""
-        return {"consensus.mass": self.machine.mass}
+        """`consensus.mass`: the share of the common model that the agent holds; with push-sum also `consensus.mass_error`."""
+        error = self.machine.mass_error
+        return {"consensus.mass": self.machine.mass} | ({} if error is None else {"consensus.mass_error": error})
 
     def shared_arrays(self) -> dict[str, Array]:
         """`models[s]`: the own parameters, projected, from which the run server computes the disagreement of the agents."""

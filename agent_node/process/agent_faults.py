@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from protocols.faults.node_faults.fault_log import FILE, FaultLog, read
 from protocols.faults.node_faults.process_faults import ActivitySlowdown, SkewedClock
 from protocols.faults.node_faults.scheduled_faults import LETHAL, NodeFaultPlan
 from protocols.faults.settings import ByzantineFault
-from protocols.runtime.clock import LogicalClock
+from protocols.runtime.clock import LogicalClock, unix_time
 from protocols.runtime.node_start import NodeStart
 from protocols.wire.messages import Message
 
@@ -46,7 +45,7 @@ class AgentProcessFaults:
         self._sender = ByzantineSender(start.node, faults.seed)
         self._scheduled = any(isinstance(fault.what, ByzantineFault) for fault in faults.scheduled_faults)
         hooks = Hooks(leave=leave, checkpoint_files=lambda: disk.newest(directory / "checkpoints"))
-        log = FaultLog(directory, start.node, self.incarnation, time.time if logical is None else logical.stamp)
+        log = FaultLog(directory, start.node, self.incarnation, unix_time if logical is None else logical.stamp)
         born = start.incarnation if logical is None else 1 + rejoin
         self.executor = FaultExecutor(log, faults.scheduled_faults, self.pace, self.clock, hooks, born, faults.heal)
         self._logical = logical

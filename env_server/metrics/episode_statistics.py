@@ -138,6 +138,10 @@ class EpisodeCounters:
         """episodes that ended since a member died"""
         self.steps = 0
         """training steps of all copies together"""
+        self.unfinished = 0
+        """training episodes that are being played"""
+        self.dropped = 0
+        """training episodes that were not over when an earlier process of this server ended"""
         self._every, self._by_steps = every, by_steps
         self._next_evaluation = every
         self._played = 0
@@ -249,8 +253,9 @@ class EpisodeCounters:
         evaluated. `updates` that each agent makes from a dataset in a tick in which nothing is played count as so many steps."""
         flags_before, flags = (np.stack([outcome.agents[agent].flags for agent in after.agents]) for outcome in (before, after))
         played = (after.episode >= 0) & (after.episode == before.episode)
-        evaluation = np.bitwise_or.reduce(flags) & Flag.EVALUATION
-        self.steps += int(np.count_nonzero(played & (evaluation == 0)))
+        either = np.bitwise_or.reduce(flags)
+        self.steps += int(np.count_nonzero(played & ((either & Flag.EVALUATION) == 0)))
+        self.unfinished = int(np.count_nonzero((after.episode >= 0) & ((either & (Flag.EVALUATION | Flag.OVER)) == 0)))
         self._played += int(np.count_nonzero(played))
         if (before.episode < 0).all():
             self.steps += updates
@@ -295,6 +300,7 @@ class EpisodeCounters:
                 "episodes.peer_lost": float(self.peer_lost),
             }
             | ({"env.illegal_actions": float(self.illegal)} if self.illegal else {})
+            | ({"episodes.dropped": float(self.dropped)} if self.dropped else {})
         )
 
     def reported(self, now: float) -> None:
@@ -302,6 +308,11 @@ class EpisodeCounters:
         self._played, self._last_report = 0, now
 
     # --- what outlives the process ------------------------------------------------------------------------------------------------------
+
+    def tick_counts(self) -> dict[str, int]:
+        """The counts of the newest tick."""
+        names = ("steps", "episodes", "peer_lost", "unfinished", "dropped")
+        return {name: int(getattr(self, name)) for name in names}
 
     def numbers(self) -> dict[str, int | list[float]]:
         """What the next process goes on from."""
@@ -321,7 +332,8 @@ class EpisodeCounters:
         """Go on from `numbers` of an earlier process; earlier versions wrote fewer."""
         self.episodes, self.steps = int(numbers["episodes"]), int(numbers["steps"])
         self.peer_lost = int(numbers.get("peer_lost", 0))
-        self._next_evaluation = int(numbers["next_evaluation"])
+        self.dropped = int(numbers.get("dropped", 0)) + int(numbers.get("unfinished", 0))
+        self._next_evaluation = int(numbers.get("next_evaluation", self._every))
         self._actions, self._substituted = int(numbers.get("actions", 0)), int(numbers.get("substituted", 0))
         self._substituted_episodes = int(numbers.get("substituted_episodes", 0))
         self.illegal = int(numbers.get("illegal", 0))

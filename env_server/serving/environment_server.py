@@ -142,6 +142,10 @@ class EnvironmentServer(ABC):
         return {}
 
     @abstractmethod
+    def _keep_counts(self) -> None:
+        """A tick was played, and no message reports it yet: keep the counts for the next process."""
+
+    @abstractmethod
     def _follow_roster(self) -> None:
         """The roster has changed."""
 
@@ -415,6 +419,7 @@ class EnvironmentServer(ABC):
         before, records = episode_counters.episodes, self.environment.finished()
         episode_counters.add(records)
         self.played_goals.add(before, records)
+        self._keep_counts()
         self.control.progress.episodes = episode_counters.episodes
         while (evaluation := episode_counters.evaluation()) is not None:
             self._evaluated(evaluation)

@@ -81,6 +81,9 @@ class LockstepServer(EnvironmentServer):
     def _reached(self) -> None:
         """Not yet: faults go by time too, and that of the next tick begins when it is decided what that brings."""
 
+    def _keep_counts(self) -> None:
+        """Checkpoints have them: all nodes go on from the same tick."""
+
     def _publish_tick(self, applied: AppliedActions, now: float) -> None:
         gone = self._decide()
         # Offers first: an agent that has the observation of a tick has them too.

@@ -31,6 +31,8 @@ class RealTimeServer(EnvironmentServer):
 
     def __init__(self, entrance: Entrance) -> None:
         self._counters = ServerCounters(entrance.start.node_directory)
+        self._unkept = False
+        """the disk has refused the counts of a tick, which was reported"""
         self._start_by = 0.0
         self._training_began: float | None = None
         self._evaluation_limit: float | None = None
@@ -176,6 +178,7 @@ class RealTimeServer(EnvironmentServer):
 
     def _leave(self) -> None:
         self._save()
+        self._counters.close()
         super()._leave()
 
     # --- what outlives this process -----------------------------------------------------------------------------------------------------
@@ -183,9 +186,17 @@ class RealTimeServer(EnvironmentServer):
     def _save(self) -> None:
         """Counters that a restarted server goes on from; arenas themselves start anew."""
         try:
-            self._counters.write(self.episode_counters.numbers())
+            self._counters.write(self.episode_counters.numbers() | self.episode_counters.tick_counts())
         except OSError as error:
             logger.warning("the counters can't be written: %s", error.strerror)
+
+    def _keep_counts(self) -> None:
+        try:
+            self._counters.note(self.episode_counters.tick_counts())
+        except OSError as error:
+            if not self._unkept:
+                logger.warning("the counts of a tick can't be written: %s", error.strerror)
+            self._unkept = True
 
     def _newest_file(self) -> Path | None:
         return self._counters.path if self._counters.path.exists() else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from orchestrator.results.metric_series import training_time
 from orchestrator.results.run_files import read_lines
 from orchestrator.run_server.faults.fault_words import FaultOptions, fault_of
 from orchestrator.run_server.run_client import RunClient
+from protocols.runtime.clock import unix_time
 from protocols.runtime.errors import MurmurationError, UsageError
 from protocols.runtime.suggestions import hint
 
@@ -89,7 +89,7 @@ def scheduled_yaml(events: list[dict[str, Any]], at: float) -> str:
 
 def training_seconds(history: RunHistory) -> float:
     """How long the run has trained by now."""
-    return max(0.0, training_time(read_lines(history.directory / "events.jsonl")).of(time.time()))
+    return max(0.0, training_time(read_lines(history.directory / "events.jsonl")).of(unix_time()))
 
 
 def carry_out(order: Order, history: RunHistory, dry: bool = False) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from orchestrator.page.run_server_status import RunServerStatus
 from orchestrator.page.state.page_state import LiveFacts, page_state
 from orchestrator.page.wait_report import NewestWaits
 from orchestrator.results import run_directories as runs
+from protocols.runtime.clock import unix_time
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class FollowedRun:
             while self.history.refresh() and not self._stop.is_set():
                 pass
             if alive:
-                self.history.last = max(self.history.last, time.time() - self.history.started)
+                self.history.last = max(self.history.last, unix_time() - self.history.started)
         return alive
 
     def state(self, at: float | None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ OPEN = ("learner.", "world_model.", "curiosity.", "imitation.", "experience.", "
 
 ENVIRONMENT = (
     *_OF_EPISODES, *_EXCLUSIVE, "return.recent", "aligned", "goals.pursued_entropy", "negotiated", "episodes", "episodes.whole",
-    "episodes.peer_lost",
+    "episodes.peer_lost", "episodes.dropped",
     "steps", "steps_per_second", "env.substituted", "env.illegal_actions", "episodes.substituted", "goals.substituted",
     "time.wait", "time.step", "time.send", "time.other",
     *(f"{group}.{name}" for group in _FIGURE_GROUPS for name in (*_OF_EPISODES, "episodes")), "eval.own.aligned",
@@ -56,7 +56,8 @@ AGENTS = (
     "hindsight.complete", "hindsight.incomplete", "buffer.imported",
     "experience.sent", "experience.imported", "experience.duplicate", "experience.not_neighbour", "experience.layout_differs",
     "experience.dropped",
-    "consensus.round", "statistics.round", "consensus.rounds", "consensus.missing", "consensus.mass", "round.duration", "round.quorum",
+    "consensus.round", "statistics.round", "consensus.rounds", "consensus.missing", "consensus.mass", "consensus.mass_error",
+    "round.duration", "round.quorum",
     "messages_per_second", "peers", "peers.alive",
     "time.act", "time.sample", "time.learn", "time.model", "time.exchange", "time.checkpoint", "time.wait", "time.other",
 )  # fmt: skip

@@ -130,7 +130,7 @@ def read(directory: Path) -> Run:
             except OSError:
                 age = 0.0
             # A run server writes its number with the lock held: one that did and holds it no more is gone, however young the run is.
-            young = age < STARTUP and record.get("pid") is None
+            young = abs(age) < STARTUP and record.get("pid") is None
             state = "STARTING" if state == "STARTING" and young else "LOST"
     return Run(directory, state, alive, record)
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from protocols.runtime.clock import unix_time
 from protocols.runtime.errors import ConfigurationError, ResourceError
 from protocols.runtime.logs import parse
 
@@ -35,7 +36,7 @@ _LONG_LINE = 8192
 
 def utc_now() -> str:
     """The time in UTC, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(unix_time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def write_json(path: Path, value: Any, private: bool = False) -> None:

@@ -89,6 +89,11 @@ class Averager(EdgeConversation[RoundClosed]):
     ready = True
     """whether the agent has a model that it may train: one that came back has first to be given its neighbours'"""
 
+    @property
+    def mass_error(self) -> float | None:
+        """How far `mass` is from what was given and taken; None in modes that pass on no mass."""
+        return None
+
     def concerns(self, message: Message) -> bool:
         """Sums of statistics travel by the same messages, but are another conversation."""
         return not getattr(message, "layout", "").startswith("statistics/")

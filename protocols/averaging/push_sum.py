@@ -83,6 +83,8 @@ class PushSum(RoundAverager):
         """newest round of a neighbour when the newest own one was closed"""
         self.mass = 0.0 if rejoin else 1.0
         """w: the model is y / w"""
+        self._account = self.mass
+        """mass that it began with, and what edges that are closed, and sums that were begun anew, have brought it"""
         self.ready = not rejoin
         """it has a model: from the start, or since it came back and was given `LIGHT` of the mass"""
         self._in_flight_update = InFlightUpdate()
@@ -124,6 +126,16 @@ class PushSum(RoundAverager):
     def model(self) -> Vector:
         """z = y / w as of the last closed round, `[d]`; a view that changes."""
         return self._vectors.z
+
+    @property
+    def mass_error(self) -> float:
+        """|w - (account + sum_edges (R^w - S^w))|: what rounding, deaths and returns of neighbours have made of the mass. The sum over all
+        agents bounds the error of the total, since R at one end of an edge is a copy of an earlier S at the other."""
+        return abs(self.mass - self._account - self._net())
+
+    def _net(self) -> float:
+        """sum_edges (R^w - S^w)."""
+        return sum(edge.incoming.weight - edge.outgoing.weight for edge in self._edges.values())
 
     def edge(self, peer: str) -> PushSumEdge | None:
         """The edge to a living neighbour: for those who check invariants."""
@@ -202,6 +214,7 @@ class PushSum(RoundAverager):
         if total is not None:
             self._vectors.y += total
             self.mass += weight
+        self._account += edge.incoming.weight - edge.outgoing.acked_weight
         self._round_deadline.forget(peer)
         self._close_if_complete(now)
 
@@ -263,6 +276,7 @@ class PushSum(RoundAverager):
             edge.outgoing.refer_to(self._in_flight_update.learnt)
             edge.incarnation = 0
         self._edges = edges
+        self._account = self.mass - self._net()
         self._open = False
 
     # --- inside -------------------------------------------------------------------------------------------------------------------
@@ -333,6 +347,7 @@ class PushSum(RoundAverager):
         if length >= self._sums or (length % LOOK == 0 and length and self._too_large(outgoing.total)):
             if outgoing.pending:
                 return False
+            self._account -= outgoing.weight
             outgoing.rebase()
         return len(outgoing.pending) < self._window
 
@@ -352,6 +367,7 @@ class PushSum(RoundAverager):
             incoming = edge.incoming
             new = incoming.offer is not None and not self._leaving
             if new:
+                self._account += incoming.weight if incoming.offer_base != incoming.base else 0.0
                 total, before, weight = incoming.take()
                 taken.append((total, before))
                 w += weight
@@ -384,5 +400,6 @@ class PushSum(RoundAverager):
             delta = np.zeros(self._size)
             if not self._leaving and self._isolation_policy.closed(senders, edges):
                 self.mass, self.ready = 1.0, True
+                self._account += 1.0 - w
                 np.copyto(self._vectors.y, self._vectors.z)
         self._events.append(RoundClosed(self._round, delta, tuple(used), tuple(missing), self._round_deadline.close(now)))

@@ -161,6 +161,7 @@ class Series:
         return self._quantile(min(max(_NORMAL.cdf(self._score), _LEAST), _MOST))
 
 
+_DEATHS = ("kill", "kill_environment")
 _SHAPES = ("isolate_one", "halves", "majority_minority", "overlapping_ring", "random")
 SLOW = 5.0
 """how many times as long a slow agent takes to learn"""
@@ -169,6 +170,7 @@ DELAY = (0.03, 0.1)
 LOSS = (0.0, 0.3)
 """range of their probability of loss"""
 _SHORTEST = 0.001
+_ENVIRONMENT = "env-0"
 
 
 def drawn_events(settings: Nemesis, seed: int, agents: Sequence[str]) -> Iterator[FaultEvent]:
@@ -193,7 +195,7 @@ def drawn_events(settings: Nemesis, seed: int, agents: Sequence[str]) -> Iterato
         target = agents[int(whom * len(agents))]
         what = _what(kind, target, lasts, shape, delay, loss)
         event: dict[str, Any] = {"id": f"random-{number}", "at": {"time": format_duration(start)}, **what}
-        if kind != "kill":  # whose end is the return of the process
+        if kind not in _DEATHS:  # whose end is the return of the process
             event["for"] = format_duration(lasts)
         yield FaultEvent.model_validate(event)
 
@@ -201,7 +203,8 @@ def drawn_events(settings: Nemesis, seed: int, agents: Sequence[str]) -> Iterato
 def _what(kind: str, target: str, lasts: float, shape: float, delay: float, loss: float) -> dict[str, Any]:
     if kind == "partition":
         return {"partition": {"shape": _SHAPES[int(shape * len(_SHAPES))]}}
-    if kind == "kill":
+    if kind in _DEATHS:
+        target = _ENVIRONMENT if kind == "kill_environment" else target
         return {"process": {"target": target, "action": "kill", "restart_after": format_duration(lasts)}}
     if kind == "pause":
         return {"process": {"target": target, "action": "pause"}}

@@ -384,6 +384,8 @@ class NemesisWeights(Settings):
     """an agent takes five times as long to learn"""
     link: Annotated[float, Field(ge=0, le=1e6)] = 2.0
     """the links of one agent: delays of 30 to 100 ms in the mean, losses of up to 30 %"""
+    kill_environment: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """the environment server is killed, and started again when the drawn duration is over"""
 
 
 class Nemesis(SparseSettings):

@@ -9,6 +9,14 @@ from typing import Any, Protocol
 
 from protocols.runtime.settings_types import parse_duration
 
+_ORIGIN = time.time() - time.monotonic()
+
+
+def unix_time() -> float:
+    """Unix time in seconds by the monotonic clock: it never falls or jumps when the clock of the machine is set. The processes of a host
+    are forked and have one origin, also those that are started after the clock was set."""
+    return _ORIGIN + time.monotonic()
+
 
 class Clock(Protocol):
     """Monotonic seconds, and the time stamp of a row of metrics."""
@@ -30,8 +38,8 @@ class WallClock:
         return time.monotonic()
 
     def stamp(self) -> float:
-        """Unix time in seconds."""
-        return time.time()
+        """`unix_time`."""
+        return unix_time()
 
 
 class LogicalClock:

@@ -21,7 +21,7 @@ from protocols.conversations.control.control_messages import Metrics
 from protocols.faults.node_faults.disk import disk
 from protocols.faults.node_faults.process_faults import ActivitySlowdown
 from protocols.runtime.atomic_files import sweep_orphans
-from protocols.runtime.clock import Clock, WallClock
+from protocols.runtime.clock import Clock, WallClock, unix_time
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.waits import smoothed
 from protocols.transport import Transport
@@ -65,7 +65,7 @@ class Telemetry:
         """Record metrics (those that are not finite are left out); `arrays` go to the run server only."""
         stamp = self._clock.stamp()
         finite = self._append_values("metrics.jsonl", stamp, step, episode, values)
-        finite |= self._append_values("usage.jsonl", time.time(), step, episode, usage or {})
+        finite |= self._append_values("usage.jsonl", unix_time(), step, episode, usage or {})
         if usage is not None:
             self.traffic()
         if not finite:
@@ -84,7 +84,7 @@ class Telemetry:
         self._trying(lambda: write_links(self._directory, self._transport))
         links = link_totals(self._transport)
         if links and self._calls % math.ceil(len(links) / _LINKS_PER_LINE) == 0:
-            row = {"t": time.time(), "incarnation": self._transport.identity.incarnation, "links": links}
+            row = {"t": unix_time(), "incarnation": self._transport.identity.incarnation, "links": links}
             self._append("links.jsonl", [json.dumps(row, separators=(",", ":"))])
         self._calls += 1
 

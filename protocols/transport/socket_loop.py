@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from protocols.conversations.membership.membership_messages import Roster
 from protocols.faults.link_effects.link_shim import Shim
+from protocols.runtime.clock import unix_time
 from protocols.runtime.errors import Backpressure, BadMessage
 from protocols.transport.connections import Connections, Destination, Identity, LinkCounters
 from protocols.transport.handshakes import USER
@@ -111,7 +112,7 @@ class SocketLoop(Connections):
         super().__init__(identity, options)
         self.link_counters: defaultdict[tuple[Channel, str], LinkCounters] = defaultdict(LinkCounters)
         self.inbox = Inbox(options.inbox, options.inbox_bytes)
-        self.wall: Callable[[], float] = time.time
+        self.wall: Callable[[], float] = unix_time
         """the clock of time stamps"""
         self.interrupted = False
         """another thread requests to drive: `turn` ends at once"""

@@ -205,6 +205,9 @@ class ExperimentLimits(Settings):
 
     cell_time: Annotated[Duration, Field(gt=0)] | None = None
     """longest wall-clock time of a cell in one go; null: as long as it takes"""
+    progress_timeout: Annotated[Duration, Field(gt=0)] | None = None
+    """longest time that a run trains or is evaluated without a step or the end of an episode: it is stopped then, and has failed; null:
+    any time"""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """how often a cell that failed is tried again"""
     stop_after_failures: Annotated[int, Field(ge=1)] = 5

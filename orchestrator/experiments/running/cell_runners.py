@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from orchestrator.experiments.design.experiment_cell import Cell
+from orchestrator.experiments.design.experiment_design import ExperimentLimits
 from orchestrator.experiments.running.experiment_store import SUMMARY
 from orchestrator.launch.engine import clean_up
 from orchestrator.launch.process_control import MARK, sweep
@@ -66,23 +67,50 @@ class CellRunner(Protocol):
         ...
 
 
-def player(cell: Cell, directory: Path, code: str, cell_time: float | None) -> CellRunner:
+def player(cell: Cell, directory: Path, code: str, limits: ExperimentLimits) -> CellRunner:
     """Begin to play a cell in `directory`, or go on with it."""
     if cell.simulated is not None:
-        return SimulationCellRunner(cell, directory, code, cell_time)
-    return RunCellRunner(cell, directory, code, cell_time)
+        return SimulationCellRunner(cell, directory, code, limits.cell_time)
+    return RunCellRunner(cell, directory, code, limits)
+
+
+_PLAYED = ("training", "evaluation")
+"""phases of a run in which steps are made"""
+
+
+class ProgressWatch:
+    """Whether a run makes progress: its steps, episodes, phase or episodes of an evaluation change. `progress_timeout`: the longest time in
+    seconds without, while it trains or is evaluated; None: any. A run server that does not answer changes nothing."""
+
+    def __init__(self, progress_timeout: float | None) -> None:
+        self._timeout = progress_timeout
+        self._newest: tuple[object, ...] | None = None
+        self._since = 0.0
+
+    def saw(self, snapshot: Mapping[str, Any], now: float) -> None:
+        """A snapshot of the run arrived at `now`, in seconds."""
+        evaluation = snapshot.get("evaluation") or {}
+        newest = (snapshot.get("phase"), snapshot.get("steps"), snapshot.get("episodes"), evaluation.get("done"))
+        if newest != self._newest:
+            self._newest, self._since = newest, now
+
+    def over(self, now: float) -> bool:
+        """Whether it stands still for too long at `now`."""
+        watched = self._timeout is not None and self._newest is not None and self._newest[0] in _PLAYED
+        return watched and now - self._since > (self._timeout or 0.0)
 
 
 class RunCellRunner:
     """A cell that is a run."""
 
-    def __init__(self, cell: Cell, directory: Path, code: str, cell_time: float | None) -> None:
+    def __init__(self, cell: Cell, directory: Path, code: str, limits: ExperimentLimits) -> None:
         self._cell = cell
         self._directory = directory
         self._code = code
         self._client: RunClient | None = None
         self._asked_at = 0.0
-        self._deadline = time.monotonic() + cell_time if cell_time is not None else None
+        self._deadline = time.monotonic() + limits.cell_time if limits.cell_time is not None else None
+        self._progress, self._timeout = ProgressWatch(limits.progress_timeout), limits.progress_timeout
         self._late = ""
         self._stopping: bool | None = None
         """whether it was requested to stop at once"""
@@ -107,7 +135,10 @@ class RunCellRunner:
             if self._stopping is not None:
                 self._request_stop()
             else:
-                self._asked(lambda client: client.status(leash=True, timeout=ANSWER))
+                self._asked(lambda client: self._progress.saw(client.status(leash=True, timeout=ANSWER), time.monotonic()))
+        if self._stopping is None and self._progress.over(time.monotonic()):
+            self._late = f"it made no progress for {self._timeout:g} s (limits.progress_timeout)"
+            self.stop(now=False)
         if self._deadline is not None and now > self._deadline and self._stopping is None:
             self._late = "it took longer than limits.cell_time allows"
             self.stop(now=False)

@@ -206,7 +206,7 @@ class ExperimentRunner:
         self._store.update(playing.identity, state="RUNNING", directory=directory, attempts=attempts)
         path = self._store.directory / directory
         path.parent.mkdir(parents=True, exist_ok=True)
-        return player(playing.cell, path, playing.code, self._limits.cell_time)
+        return player(playing.cell, path, playing.code, self._limits)
 
     def _finish(self, identity: str, ended: CellEnd) -> None:
         self._players.pop(identity).close()

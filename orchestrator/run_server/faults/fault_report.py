@@ -316,7 +316,7 @@ def _fault_metrics(records: Sequence[FaultRecord], unavailable: Mapping[str, flo
     for figure, key in finals.items():
         if series.get(key):
             values = [value for _, value in series[key]]
-            # A server that is started again counts on from its last save, which may be a little older than its last metrics.
+            # After a crash of its machine a server counts on from its last save, which may be older than its last metrics.
             found[figure] = max(values) if figure.startswith("episodes.") else values[-1]
     return found
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from orchestrator.run_server.metrics.disagreement_tracker import (
 )
 from orchestrator.run_server.metrics.sinks.live_sinks import MetricRow, SinkThread
 from protocols.conversations.control.control_messages import Metrics
+from protocols.runtime.clock import unix_time
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class MetricsCollector:
                 os.write(self._file, line.encode() + b"\n")
         except OSError as error:
             self._warn_once("run.file", f"metrics of the run can't be written: {error.strerror}")
-        self._take(RUN_NODE, step, time.time(), metrics)
+        self._take(RUN_NODE, step, unix_time(), metrics)
 
     def check(self) -> None:
         """Report sinks that failed or dropped rows, each once."""

@@ -19,6 +19,7 @@ from orchestrator.results.run_directories import Run
 from orchestrator.run_server.run_client import RunClient, Unreachable
 from orchestrator.run_server.waits.wait_causes import NodeFacts, activity
 from orchestrator.run_server.waits.wait_chains import WaitChain, wait_chains, wait_text
+from protocols.runtime.clock import unix_time
 from protocols.runtime.errors import UsageError
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.suggestions import hint
@@ -146,7 +147,7 @@ class _LocalProcesses:
 
 
 def _waits(node: NodeFacts) -> list[NodeWait]:
-    now, found = time.time(), []
+    now, found = unix_time(), []
     for wait in node.entry.get("waits", ()):
         text = f"{activity(wait['operation'])} ({wait['seconds']:.1f} s)" if wait["own"] else wait_text(wait)
         deadline = None if wait["left"] is None else now + wait["left"]

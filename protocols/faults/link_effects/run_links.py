@@ -20,6 +20,7 @@ from protocols.faults.link_effects.faulty_links import FaultyLinks, ReplayedLink
 from protocols.faults.link_effects.link_trace import LinkTraceWriter, RecordedPast, read_past, recorded_changes
 from protocols.faults.node_faults.scheduled_faults import faults_of, run_schedule
 from protocols.faults.settings import FaultEvent
+from protocols.runtime.clock import unix_time
 from protocols.runtime.node_start import NodeStart
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def recorder_of(configuration: Mapping[str, Any], start: NodeStart, wall: bool) 
     """The writer of the link trace of this node."""
     faults = faults_of(configuration)
     full = faults is not None and faults.record == "full"
-    return LinkTraceWriter(start.node_directory, start.node, start.incarnation, full, time.time if wall else None)
+    return LinkTraceWriter(start.node_directory, start.node, start.incarnation, full, unix_time if wall else None)
 
 
 def inject_late(transport: Transport, start: NodeStart, configuration: Mapping[str, Any], elapsed: float) -> Shim[Destination]:

@@ -9,7 +9,6 @@ drops a fault that lasts.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -22,6 +21,7 @@ from protocols.faults.node_faults.fault_log import FaultLog
 from protocols.faults.node_faults.process_faults import ActivitySlowdown, SkewedClock
 from protocols.faults.node_faults.scheduled_faults import MOMENTARY, ScheduledFault
 from protocols.faults.settings import ByzantineFault, ClockSkew, ProcessFault, StorageFault, Straggler
+from protocols.runtime.clock import unix_time
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class FaultExecutor:
         return self._looked[node_fault.start.unit] and 0 <= node_fault.start.value <= self.reached.of(node_fault.start.unit)
 
     def _now(self, unit: Unit) -> float:
-        return time.time() if unit == "time" and self.reached.time < 0 else self.reached.of(unit)
+        return unix_time() if unit == "time" and self.reached.time < 0 else self.reached.of(unit)
 
     def _end(self, node_fault: ScheduledFault) -> RunMoment | None:
         if node_fault.lasts is None:

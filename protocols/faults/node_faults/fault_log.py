@@ -15,10 +15,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from protocols.runtime.clock import unix_time
 
 FILE = "faults.jsonl"
 
@@ -26,7 +27,7 @@ FILE = "faults.jsonl"
 class FaultLog:
     """Appends to the log of one node; `begun` are the ids that any of its incarnations has begun."""
 
-    def __init__(self, directory: Path, node: str, incarnation: int, stamp: Callable[[], float] = time.time) -> None:
+    def __init__(self, directory: Path, node: str, incarnation: int, stamp: Callable[[], float] = unix_time) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / FILE
         self._node = node

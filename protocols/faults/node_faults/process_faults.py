@@ -19,6 +19,8 @@ from typing import NoReturn
 
 import psutil
 
+from protocols.runtime.clock import unix_time
+
 logger = logging.getLogger(__name__)
 
 MEMORY = 256 * 2**20
@@ -129,7 +131,7 @@ class SkewedClock:
     A clock that is set back stands still until the true one has caught up, as a monotonic clock does.
     """
 
-    def __init__(self, source: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, source: Callable[[], float] = time.monotonic, wall: Callable[[], float] = unix_time) -> None:
         self._source = source
         self._wall = wall
         self._active: dict[str, tuple[float, float, float]] = {}

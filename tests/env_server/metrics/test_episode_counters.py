@@ -114,6 +114,19 @@ def test_substitutions_are_counted_on_by_the_next_process() -> None:
     assert substitutions(later) == (0.0, 0.0), "what earlier versions wrote"
 
 
+def test_episodes_that_were_not_over_when_the_process_ended_are_counted_as_dropped() -> None:
+    earlier, later = EpisodeCounters(None, 10), EpisodeCounters(None, 10)
+    over, evaluated = M | int(Flag.TRUNCATED | Flag.OVER), M | int(Flag.EVALUATION)
+    earlier.stepped(outcome([3, 4, 5, -1], [M] * 4, [M] * 4), outcome([3, 4, 5, -1], [M, over, evaluated, 0], [M, over, 0, 0]), ("a", "b"))
+    assert earlier.tick_counts() == {"steps": 2, "episodes": 0, "peer_lost": 0, "unfinished": 1, "dropped": 0}
+    assert "episodes.dropped" not in earlier.values()
+    later.resume_from(earlier.tick_counts())
+    assert later.values()["episodes.dropped"] == 1 and later.tick_counts()["dropped"] == 1
+    last = EpisodeCounters(None, 10)
+    last.resume_from(later.numbers() | later.tick_counts())
+    assert last.values()["episodes.dropped"] == 1, "the second process had not played anything"
+
+
 def test_the_mean_of_recent_returns_goes_on_in_the_next_process() -> None:
     """Under the logical clock it counts on in the same process after a checkpoint, so what is resumed from there must have the same."""
     earlier, later = EpisodeCounters(None, 10), EpisodeCounters(None, 10)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from orchestrator.cli.app import app, hoist
 from orchestrator.experiments.design.experiment_cell import Cell
+from orchestrator.experiments.design.experiment_design import ExperimentLimits
 from orchestrator.experiments.results.experiment_results import load
 from orchestrator.experiments.running import experiment_runner as runner
 from orchestrator.experiments.running.cell_runners import CellEnd
@@ -46,7 +47,7 @@ class Player:
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """`orchestrate experiment` with a design and options."""
 
-    def made(cell: Cell, directory: Path, code: str, cell_time: float | None) -> Player:
+    def made(cell: Cell, directory: Path, code: str, limits: ExperimentLimits) -> Player:
         return Player(directory, cell.factors.get("averaging") == "seldom" and "broken" in str(directory))
 
     monkeypatch.setattr(runner, "player", made)

@@ -264,6 +264,11 @@ def test_the_nemesis_draws_kinds_by_their_weights() -> None:
     shares = {"partition": 2 / 7, "link": 2 / 7, "ProcessFaultkill": 1 / 7, "ProcessFaultpause": 1 / 7, "Straggler": 1 / 7}
     for kind, share in shares.items():
         assert abs(kinds.count(kind) / len(drawn) - share) < 3 * (share * (1 - share) / len(drawn)) ** 0.5
+    deaths = {"partition": 0, "kill": 3, "pause": 0, "slow": 0, "link": 0, "kill_environment": 1}
+    drawn = compiled(ends={"time": 200_000}, random={"every": "1s", "duration": "1ms", "weights": deaths}).random_events(4000.0)
+    targets = [target for event in drawn for target in event.targets]
+    assert abs(targets.count("env-0") / len(drawn) - 1 / 4) < 3 * (3 / 16 / len(drawn)) ** 0.5
+    assert set(targets) == {"env-0", *AGENTS}
 
 
 def test_the_nemesis_stops_when_all_is_healed() -> None:

@@ -161,3 +161,20 @@ def test_an_environment_servers_counters_survive_damage_and_a_full_disk(tmp_path
     assert counters.read() == {"episodes": 10, "steps": 100}, "a false number is noticed, the set before it counts"
     counters.path.write_bytes(b"\xff\xfe{")
     assert counters.read() == {"episodes": 10, "steps": 100}
+
+
+def test_the_counts_of_the_newest_tick_outlive_a_killed_environment_server(tmp_path: Path) -> None:
+    counters = ServerCounters(tmp_path)
+    tick = {"steps": 100, "episodes": 10, "peer_lost": 1, "unfinished": 4, "dropped": 0}
+    counters.note(tick)
+    assert ServerCounters(tmp_path).read() == tick, "a death before the first set of counters was written"
+    counters.write({"episodes": 20, "steps": 200, "next_evaluation": 30})
+    assert counters.read() == {"episodes": 20, "steps": 200, "next_evaluation": 30}, "after a crash of the machine the tick may be older"
+    newer = tick | {"episodes": 25, "steps": 250}
+    counters.note(newer)
+    assert ServerCounters(tmp_path).read() == newer | {"next_evaluation": 30}
+    counters.close()
+    kept = (tmp_path / "counters.tick").read_bytes()
+    for damaged in (b"", kept[:-3], b"\x01" + kept[1:]):
+        (tmp_path / "counters.tick").write_bytes(damaged)
+        assert counters.read() == {"episodes": 20, "steps": 200, "next_evaluation": 30}
