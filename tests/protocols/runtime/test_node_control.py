@@ -277,7 +277,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_figures_go_to_the_file_and_to_the_run_server(
     run_server: RunServer, node: NodeControl, transport: Transport, tmp_path: Path
 ) -> None:
-    telemetry = Telemetry(tmp_path / "node", transport)
+    join(node, run_server)
+    telemetry = Telemetry(tmp_path / "node", transport, node.report)
     values = {"return": 1.5, "loss": math.nan, "rate": math.inf, "zero": 0}
     telemetry.write(10, 2, values, {"sketch": np.arange(4.0)})
     telemetry.write(11, 3, {"nothing": math.nan})
@@ -296,7 +297,8 @@ def test_figures_go_to_the_file_and_to_the_run_server(
 def test_more_figures_than_a_message_holds_are_all_in_the_file(
     run_server: RunServer, node: NodeControl, transport: Transport, tmp_path: Path
 ) -> None:
-    telemetry = Telemetry(tmp_path / "node", transport)
+    join(node, run_server)
+    telemetry = Telemetry(tmp_path / "node", transport, node.report)
     telemetry.write(1, 1, {f"f{i}": float(i) for i in range(NAMES_PER_MESSAGE + 10)})
     telemetry.close()
     assert len(lines(tmp_path / "node")) == NAMES_PER_MESSAGE + 10
@@ -307,11 +309,11 @@ def test_more_figures_than_a_message_holds_are_all_in_the_file(
 def test_the_file_is_written_though_nobody_listens(tmp_path: Path) -> None:
     alone = Transport(Identity("test", "agent-0"))
     try:
-        telemetry = Telemetry(tmp_path, alone)
+        telemetry = Telemetry(tmp_path, alone, lambda message, arrays: None)
         for step in range(200):
             telemetry.write(step, 0, {"a": 1.0})
         telemetry.close()
-        again = Telemetry(tmp_path, alone)
+        again = Telemetry(tmp_path, alone, lambda message, arrays: None)
         again.write(200, 0, {"a": 2.0})
         again.close()
     finally:
