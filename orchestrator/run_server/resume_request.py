@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.results import run_directories as runs
 from orchestrator.results.kept_outcome import ATTEMPT, counts, is_kept, keep_outcome
 from orchestrator.results.run_files import RunFiles, read_json
-from orchestrator.run_server.lead.living_run import find_living
+from orchestrator.run_server.lead.living_run import can_be_taken_over, find_living
 from protocols.runtime.atomic_files import unsealed
 from protocols.runtime.clock import TrainingLimits
 from protocols.runtime.errors import ConfigurationError, ExitCode, UsageError
@@ -42,8 +42,8 @@ def load_resumed(directory: Path, overrides: list[str], seed: int | None) -> Loa
 
 
 def prepare_resume(directory: Path, overrides: list[str], seed: int | None) -> Loaded:
-    """Make a run ready to go on, by `load_resumed`: where its processes are running and nothing changes, they are left as they are. The record of
-    a run that is done is kept until it has done more."""
+    """Make a run ready to go on, by `load_resumed`: where its processes are running and nothing changes, they are left as they are. The
+    record of a run that is done is kept until it has done more."""
     from orchestrator.config.resolved_configuration import canonical_json, resolved_yaml
 
     settle(directory)
@@ -65,19 +65,9 @@ def prepare_resume(directory: Path, overrides: list[str], seed: int | None) -> L
 
 def settle(directory: Path) -> None:
     """A longer run whose run server was killed has left the record of the run open: decide about it, unless the run goes on."""
-    if is_kept(directory) and not runs.lock_held(directory) and not _can_be_taken_over(directory):
+    if is_kept(directory) and not runs.lock_held(directory) and not can_be_taken_over(directory):
         run = runs.read(directory)
         runs.close_lost(run, int(ExitCode.INTERRUPTED), "its run server was gone when the run was resumed")
-
-
-def _can_be_taken_over(directory: Path) -> bool:
-    """Whether the processes of a run without a run server can be taken over."""
-    from orchestrator.config.resolved_configuration import recorded
-
-    try:
-        return find_living(directory, recorded((directory / "config.json").read_bytes())) is not None
-    except (OSError, ValueError):
-        return False
 
 
 def nothing_to_do(directory: Path, configuration: Configuration) -> str:

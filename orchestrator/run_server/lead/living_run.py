@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config.configuration import Configuration
+from orchestrator.config.resolved_configuration import recorded
 from orchestrator.launch.engine import engine_class
 from orchestrator.launch.process_control import ProcessRecord, is_running, read_records
 from orchestrator.results.run_files import read_json, read_lines
@@ -60,6 +61,14 @@ def find_living(directory: Path, configuration: Configuration) -> LivingRun | No
     except (AuthenticationError, KeyError, ValueError):
         return None
     return LivingRun(endpoint, telemetry, token, hosts, placement, incarnations, float(began), str(state.get("training_over") or ""))
+
+
+def can_be_taken_over(directory: Path) -> bool:
+    """Whether `find_living` finds something, by the configuration that the directory records."""
+    try:
+        return find_living(directory, recorded((directory / "config.json").read_bytes())) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def _newest(directory: Path, node: str) -> int:
