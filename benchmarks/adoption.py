@@ -142,7 +142,7 @@ def measure(kills: int, seed: int) -> None:
         directory = runs / "adopted"
         command(runs, "up", "configs/4agents_ring.yaml", *SETTINGS, "--name", directory.name, "-d", "--timeout", "200s")
         try:
-            wait("agents learn", lambda: Progress(directory / "nodes" / AGENTS[0]).steps[-1:] > [10_000], 600)
+            wait("agents learn", lambda: Progress(directory / "nodes" / AGENTS[0]).steps[-1:] > [1000], 600)
             before = others(directory)
             times = []
             for _ in range(kills):

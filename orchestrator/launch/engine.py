@@ -47,7 +47,7 @@ class Invitation:
     seed: int = 0
     heartbeat: float = 0.5
     """seconds between two heartbeats"""
-    orphan: float = 60.0
+    orphan: float = 300.0
     """seconds without a run server after which the host ends its nodes and itself"""
     roles: dict[str, str] = field(default_factory=lambda: dict(ROLES))
     preload: tuple[str, ...] = PRELOAD
