@@ -76,7 +76,7 @@ def terminal(tmp_path: Path, runs: Path) -> Iterator[Callable[..., Terminal]]:
 
 
 def running(directory: Path) -> None:
-    eventually(f"{directory.name} is RUNNING", lambda: read(directory).state == "RUNNING", 30)
+    eventually(f"{directory.name} is RUNNING", lambda: read(directory).state == "RUNNING", 60)
 
 
 def assert_gone(directory: Path) -> None:
