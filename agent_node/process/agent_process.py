@@ -65,7 +65,7 @@ class AgentNode:
         self.transport.wall = self.faults.clock.wall
         names = sorted(self.agent_spec.neighbourhood.all_neighbours)
         self.neighbours = PeerConversations(self.transport, self.name, names, self.faults, lockstep=logical is not None)
-        self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
+        self.telemetry = Telemetry(start.node_directory, self.transport, self.control.report, self.clock)
         self.shares = TimeShares(self.faults.pace)
         self.metrics = AgentMetrics()
         self.stepping = StepClient(generator(start.seed, self.name, Stream.RETRIES))
@@ -279,7 +279,7 @@ class AgentNode:
             self.control.roster_changed = False
             self._environment_moved()
             self.neighbours.follow(self.control.roster, now)
-        self.control.tick(now)
+        self.control.tick(time.monotonic())
         if self.shim is not None:
             self.shim.progress(time.monotonic())
         if self._started and self.stepping.tick < 0 and now >= self._join_again:

@@ -86,7 +86,7 @@ class EnvironmentServer(ABC):
         """agents that have not, by their actions of the open tick"""
         self._party = goals.episode_members if goals else 0
         self.stepping = StepServer(self.agents, self.settings.deadline)
-        self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
+        self.telemetry = Telemetry(start.node_directory, self.transport, self.control.report, self.clock)
         self.layouts = {agent: self.environment.layout(agent) for agent in self.agents}
         self._entrance = entrance
         self._start = start

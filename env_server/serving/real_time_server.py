@@ -57,12 +57,12 @@ class RealTimeServer(EnvironmentServer):
 
     def _within_limits(self) -> bool:
         """Whether training may go on: with the budget used up no step is played until the run server ends training, so that agents learn
-        from no more steps than `until` allows (but those of one tick)."""
+        from no more steps than `until` allows (but those of one tick). Where it does not answer, its successor will."""
         counters = self.episode_counters
         if self._finishing or self._limits.reached(0, counters.steps, counters.episodes) is None:
             return True
         now = time.monotonic()
-        if self._reached_at is None:
+        if self._reached_at is None or not self.control.answered:
             self._reached_at = now
         return now >= self._reached_at + END_OF_TRAINING
 
@@ -105,8 +105,9 @@ class RealTimeServer(EnvironmentServer):
     # --- orders of the run server -------------------------------------------------------------------------------------------------------
 
     def _obey(self, command: str) -> None:
+        first = command == "start" and not self._started  # a run server that takes over sends it again
         super()._obey(command)
-        if command == "start":
+        if first:
             self._start_by = time.monotonic() + ASSEMBLY
             self._training_began = time.monotonic()
         elif command == "finish":

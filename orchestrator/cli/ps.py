@@ -151,7 +151,7 @@ def _node_lines(settings: GlobalOptions, which: str | None) -> list[dict[str, An
             "state": "orphan" if name in orphans else "ended",
             "pid": orphans.get(name),
             "incarnation": sum(1 for _ in read_lines(run.directory / "nodes" / name / "incarnations.jsonl")),
-            "detail": f"runs without its run server; end it: orchestrate down {run.name}" if name in orphans else "",
+            "detail": f"runs without its run server; take it over: orchestrate up --resume {run.name}" if name in orphans else "",
             "metrics": _newest(run.directory / "nodes" / name),
         }
         for name in _node_names(run)

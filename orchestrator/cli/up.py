@@ -69,7 +69,7 @@ def up(
             "--resume",
             metavar="RUN",
             autocompletion=complete_runs,
-            help="Go on with a run that was stopped or interrupted, from its checkpoints.",
+            help="Go on with a run that was stopped or interrupted, from its checkpoints; take over one whose run server was killed.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and draw, and start nothing.")] = False,

@@ -105,8 +105,8 @@ class SupervisionSettings(Settings):
     that was cut for 10 s is silent for 13 s: TCP doubles its wait before each new attempt)"""
     stuck: Annotated[Duration, Field(ge=0)] = 60.0
     """time without progress after which a live node is reported as stuck; 0s: never"""
-    orphan: Annotated[Duration, Field(gt=0)] = 60.0
-    """time without a run server after which a host ends its nodes and itself"""
+    orphan: Annotated[Duration, Field(gt=0)] = 300.0
+    """time without a run server, or a successor of it, after which a host ends its nodes, which write checkpoints, and itself"""
 
 
 class MetricsSettings(Settings):

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import msgspec
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.launch_settings import ENGINES
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.process_control import sweep
+from orchestrator.launch.process_control import ProcessRecord, sweep
 from protocols.runtime.errors import UsageError
 from protocols.runtime.key_pairs import KEY_LENGTH
 from protocols.runtime.node_start import Carrier
@@ -47,7 +47,7 @@ class Invitation:
     seed: int = 0
     heartbeat: float = 0.5
     """seconds between two heartbeats"""
-    orphan: float = 60.0
+    orphan: float = 300.0
     """seconds without a run server after which the host ends its nodes and itself"""
     roles: dict[str, str] = field(default_factory=lambda: dict(ROLES))
     preload: tuple[str, ...] = PRELOAD
@@ -137,6 +137,8 @@ class Engine(ABC, Generic[HandleT]):
     """
 
     name: str
+    adopts: ClassVar[bool] = False
+    """whether a run server can take over the hosts of one that was killed (`adopt`)"""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
@@ -166,6 +168,10 @@ class Engine(ABC, Generic[HandleT]):
         """Start the host program with this invitation; its output goes to `log` (where run server and host share the run's directory, the
         host may write it itself)."""
 
+    def adopt(self, slot: Slot, process: ProcessRecord) -> HandleT:
+        """Take over a running host that another run server has started."""
+        raise UsageError(f"hosts of the engine {self.name} can't be taken over")
+
     @abstractmethod
     def poll(self, host: HandleT) -> HostState:
         """State of the host's process, with its exit code once it has ended; does not wait."""
@@ -180,12 +186,17 @@ class Engine(ABC, Generic[HandleT]):
         not be reached is returned in words, each with the command that cleans it up later."""
 
 
-def make_engine(name: str, directory: Path) -> Engine[Any]:
-    """The engine of that name for the run in `directory`."""
+def engine_class(name: str) -> type[Engine[Any]]:
+    """The engine of that name; `UsageError` for an unknown name."""
     if name not in ENGINES:
         raise UsageError(f"there is no launch engine {name}; there are {', '.join(ENGINES)}")
     module, _, kind = ENGINES[name].implementation.partition(":")
-    return cast("Engine[Any]", getattr(import_module(module), kind)(directory))
+    return cast("type[Engine[Any]]", getattr(import_module(module), kind))
+
+
+def make_engine(name: str, directory: Path) -> Engine[Any]:
+    """The engine of that name for the run in `directory`."""
+    return engine_class(name)(directory)
 
 
 def clean_up(directory: Path, engine: str) -> tuple[list[int], list[str]]:

@@ -18,20 +18,23 @@ from orchestrator.launch.engine import Engine, HostHandle, HostPhase, HostState,
 from orchestrator.launch.engine_commands import Channel
 from orchestrator.launch.host.host_resources import visible_gpus
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.process_control import HOST_MODULE, MARK, available_cores
+from orchestrator.launch.process_control import HOST_MODULE, MARK, ProcessRecord, available_cores, is_running
 
 
 @dataclass
 class LocalHost(HostHandle):
-    """A host with its process; the session's number is the process's."""
+    """A host with its process; the session's number is the process's. One of these is None: a host is a child of this process, or was
+    started by an earlier run server."""
 
-    channel: Channel
+    channel: Channel | None = None
+    adopted: ProcessRecord | None = None
 
 
 class LocalEngine(Engine[LocalHost]):
     """Starts hosts here, each with an equal part of the cores and the memory."""
 
     name = "local"
+    adopts = True
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -61,31 +64,43 @@ class LocalEngine(Engine[LocalHost]):
         self.hosts.append(host)
         return host
 
+    def adopt(self, slot: Slot, process: ProcessRecord) -> LocalHost:
+        """Take over a host of this machine."""
+        host = LocalHost(slot.name, slot, adopted=process)
+        self.hosts.append(host)
+        return host
+
     def poll(self, host: LocalHost) -> HostState:
-        """State of the child process: running, or ended with its exit code."""
+        """State of the process: running, or ended with its exit code, which is unknown of a host that was taken over."""
+        if host.channel is None:
+            running = host.adopted is not None and is_running(host.adopted)
+            return HostState(HostPhase.RUNNING if running else HostPhase.ENDED)
         code, key = host.channel.process.poll(), host.channel.key()
         return HostState(HostPhase.RUNNING, key=key) if code is None else HostState(HostPhase.ENDED, code, key)
 
     def end(self, host: LocalHost, now: bool) -> None:
         """SIGTERM to the host, or SIGKILL to every process of its session."""
-        process = host.channel.process
-        if process.poll() is None:
-            if now:
-                kill_session(process.pid)
-            else:
-                process.terminate()
+        if self.poll(host).phase == HostPhase.ENDED:
+            return
+        pid = host.channel.process.pid if host.channel is not None else host.adopted.pid if host.adopted is not None else 0
+        if now:
+            kill_session(pid)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def release(self) -> list[str]:
         """Kill what still runs and collect it. What a former run server has left is swept by its marks, as on every engine."""
         for host in self.hosts:
             self.end(host, now=True)
-            host.channel.close()
+            if host.channel is not None:
+                host.channel.close()
         return []
 
 
 def kill_session(leader: int) -> None:
-    """SIGKILL every process of the session that `leader` leads. The leader must be a child that was not collected yet, so that its number
-    can't have been reused."""
+    """SIGKILL every process of the session that `leader` leads. The leader must be a child that was not collected yet, or have been seen
+    alive a moment ago, so that its number can't have been reused."""
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
             if process.pid != leader and os.getsid(process.pid) == leader:

@@ -71,6 +71,14 @@ def identify(name: str, pid: int) -> ProcessRecord | None:
         return None
 
 
+def is_running(record: ProcessRecord) -> bool:
+    """Whether exactly that process is running (a zombie is not)."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(record.pid)
+        return bool(abs(process.create_time() - record.started) < _SAME_START and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def write_records(directory: Path, records: list[ProcessRecord]) -> None:
     """Replace `processes.json`."""
     write_json(directory / "processes.json", [asdict(record) for record in records])

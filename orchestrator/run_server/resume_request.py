@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.results import run_directories as runs
 from orchestrator.results.kept_outcome import ATTEMPT, counts, is_kept, keep_outcome
 from orchestrator.results.run_files import RunFiles, read_json
+from orchestrator.run_server.lead.living_run import can_be_taken_over, find_living
 from protocols.runtime.atomic_files import unsealed
 from protocols.runtime.clock import TrainingLimits
 from protocols.runtime.errors import ConfigurationError, ExitCode, UsageError
@@ -41,13 +42,17 @@ def load_resumed(directory: Path, overrides: list[str], seed: int | None) -> Loa
 
 
 def prepare_resume(directory: Path, overrides: list[str], seed: int | None) -> Loaded:
-    """Make a run ready to go on, by `load_resumed`. The record of a run that is done is kept until it has done more."""
+    """Make a run ready to go on, by `load_resumed`: where its processes are running and nothing changes, they are left as they are. The
+    record of a run that is done is kept until it has done more."""
     from orchestrator.config.resolved_configuration import canonical_json, resolved_yaml
 
     settle(directory)
     loaded = load_resumed(directory, overrides, seed)
+    changed = _changed(directory, loaded.configuration)
+    if not changed and find_living(directory, loaded.configuration) is not None:
+        return loaded
     keep_outcome(directory)
-    if _changed(directory, loaded.configuration):
+    if changed:
         (directory / "config.yaml").write_text(resolved_yaml(loaded.configuration), encoding="utf-8")
         (directory / "config.json").write_text(canonical_json(loaded.configuration) + "\n", encoding="utf-8")
     # Who looks on must not take the end of the last segment for that of the next.
@@ -60,7 +65,7 @@ def prepare_resume(directory: Path, overrides: list[str], seed: int | None) -> L
 
 def settle(directory: Path) -> None:
     """A longer run whose run server was killed has left the record of the run open: decide about it, unless the run goes on."""
-    if is_kept(directory) and not runs.lock_held(directory):
+    if is_kept(directory) and not runs.lock_held(directory) and not can_be_taken_over(directory):
         run = runs.read(directory)
         runs.close_lost(run, int(ExitCode.INTERRUPTED), "its run server was gone when the run was resumed")
 

@@ -34,11 +34,12 @@ from orchestrator.run_server.hosts.node_commands import Admission
 from orchestrator.run_server.hosts.restart_supervision import RestartPolicy, Supervisor
 from orchestrator.run_server.hosts.run_hosts import RunHosts
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT
+from orchestrator.run_server.lead.living_run import LivingRun, find_living
 from orchestrator.run_server.lead.run_closing import sink_context, sum_up
 from orchestrator.run_server.lead.run_leader import RunLeader, RunOutcome
 from orchestrator.run_server.lead.run_progress import RunProgress
 from orchestrator.run_server.lead.run_resumption import go_back
-from orchestrator.run_server.lead.status_snapshot import RunView
+from orchestrator.run_server.lead.status_snapshot import NUMBERS_PER_SEGMENT, RunView
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
 from orchestrator.run_server.metrics.sinks.live_sinks import live_sinks
 from orchestrator.run_server.run_start import START_TIMEOUT
@@ -161,17 +162,28 @@ class _Server:
         except ValidationError as error:
             raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
         engine_name = configuration.launch.engine
+        living = find_living(files.directory, configuration) if int(files.state["segment"]) > 1 else None
         files.update(engine=engine_name, config_digest=digest(configuration))
         self._engine = engine = make_engine(engine_name, files.directory)
         if problems := engine.problems(configuration):
             raise ResourceError("; ".join(problems))
         keys = KeyPair.make() if configuration.encrypted else None
         identity = Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run")
-        token = secrets.token_hex(32) if keys is None else ""
-        self._transport = transport = Transport(identity, TransportOptions(keys=keys, token=token))
         network = configuration.network
         bound = engine.address(configuration) if network.bind == "auto" else network.bind
-        control, telemetry = _bind(transport, configuration, bound)
+        if living is not None:
+            try:
+                transport, control, telemetry = self._listen(
+                    identity, configuration, bound, None, living.token, (living.control, living.telemetry)
+                )
+            except ResourceError as error:
+                logger.warning("the processes of the run can't be taken over: %s", error)
+                living = None
+        if living is None:
+            files.update(began=None, training_over="")
+            token = secrets.token_hex(32) if keys is None else ""
+            transport, control, telemetry = self._listen(identity, configuration, bound, keys, token)
+        token = transport.options.token
         if keys is not None:
             self._let_command_lines_in(transport)
         else:
@@ -179,8 +191,8 @@ class _Server:
             logger.info("connections are not encrypted, and reach this machine only; every one needs the run's token")
         if run_schedule(configuration.model_dump(mode="json")).damages:
             transport.guard.damage_expected = True
-        view = _make_view(files, configuration, self._started)
-        if int(files.state["segment"]) > 1:
+        view = _make_view(files, configuration, self._started, living)
+        if int(files.state["segment"]) > 1 and living is None:
             self._go_on(view)
         supervision = configuration.supervision
         hosts = RunHosts(
@@ -221,10 +233,25 @@ class _Server:
         )
         plan = make_plan(configuration)
         admission = Admission(token)
-        leader = RunLeader(view, transport, hosts, invitation, admission, self._start_timeout, self._signals, plan)
+        leader = RunLeader(view, transport, hosts, invitation, admission, self._start_timeout, self._signals, plan, living)
         self._leader = leader
         engine.request(configuration, configuration.agents.count + 1)
         return leader
+
+    def _listen(
+        self,
+        identity: Identity,
+        configuration: Configuration,
+        bound: str,
+        keys: KeyPair | None,
+        token: str,
+        ports: tuple[int, int] = (0, 0),
+    ) -> tuple[Transport, str, str]:
+        """The transport, and the endpoints of `ctl` and `tele`. `ports`: 0 for that of the configuration, or a free one."""
+        if self._transport is not None:
+            self._transport.close(linger=0.0)
+        self._transport = transport = Transport(identity, TransportOptions(keys=keys, token=token))
+        return transport, *_bind(transport, configuration, bound, *ports)
 
     def _let_command_lines_in(self, transport: Transport) -> None:
         """Make the pair that command lines of this user find in the run's directory."""
@@ -276,12 +303,14 @@ class _Server:
         return outcome
 
 
-def _bind(transport: Transport, configuration: Configuration, bound: str) -> tuple[str, str]:
+def _bind(
+    transport: Transport, configuration: Configuration, bound: str, control_port: int = 0, telemetry_port: int = 0
+) -> tuple[str, str]:
     """Endpoints of `ctl` and `tele`."""
     network = configuration.network
     try:
-        control = transport.bind("ctl", bound, network.control_port, advertise=network.advertise)
-        return control, transport.bind("tele", bound, advertise=network.advertise)
+        control = transport.bind("ctl", bound, control_port or network.control_port, advertise=network.advertise)
+        return control, transport.bind("tele", bound, telemetry_port, advertise=network.advertise)
     except ResourceError as error:
         if is_foreign(bound):
             cure = "write one that it has (`ip address` lists them), or network.bind=0.0.0.0 and network.advertise"
@@ -302,7 +331,7 @@ def _carrier(configuration: Configuration) -> Carrier:
     return "shared" if shared_memory_works() else "ipc"
 
 
-def _make_view(files: RunFiles, configuration: Configuration, started: float) -> RunView:
+def _make_view(files: RunFiles, configuration: Configuration, started: float, living: LivingRun | None = None) -> RunView:
     supervision = configuration.supervision
     graph = build(configuration.network.topology, configuration.agent_names(), configuration.seed)
     roles: dict[str, Role] = {ENVIRONMENT: "env"}
@@ -311,14 +340,19 @@ def _make_view(files: RunFiles, configuration: Configuration, started: float) ->
     random = generator(configuration.seed, RUN_SERVER, Stream.TRANSPORT)
     events = EventLog(files.directory)
     sinks = live_sinks(configuration.metrics.sinks, sink_context(files, configuration))
+    progress = RunProgress(configuration.until, float(files.state.get("trained") or 0.0))
+    if living is not None and not living.training_over:
+        progress = RunProgress(configuration.until)
+        progress.begin(living.began)
+    version = int(files.state.get("segment") or 1) * NUMBERS_PER_SEGMENT
     return RunView(
         files,
         configuration,
         graph,
-        Membership(MembershipTimeouts(supervision.suspect, configuration.dead_after, supervision.stuck)),
+        Membership(MembershipTimeouts(supervision.suspect, configuration.dead_after, supervision.stuck), version),
         Supervisor(policy, roles, graph, supervision.min_agents, random),
-        MetricsCollector(files.directory, sinks, lambda text: _warn(events, text)),
-        RunProgress(configuration.until, float(files.state.get("trained") or 0.0)),
+        MetricsCollector(files.directory, sinks, lambda text: _warn(events, text), known=living is not None),
+        progress,
         events,
         started,
     )

@@ -56,8 +56,6 @@ def start_detached(directory: Path, timeout: float = 30.0, start_timeout: float 
     stays, with the reason in `run.json`.
     """
     directory = directory.resolve()
-    stale = directory / "control.json"
-    stale.unlink(missing_ok=True)
     with (directory / "server.log").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", "_serve", str(directory), "--start-timeout", f"{start_timeout:g}"],
@@ -71,7 +69,8 @@ def start_detached(directory: Path, timeout: float = 30.0, start_timeout: float 
     while time.monotonic() < deadline:
         with contextlib.suppress(subprocess.TimeoutExpired):
             raise _failure(directory, process.wait(0.05))
-        if stale.exists():
+        # Until then the file of a run server may be there that was killed: its successor reads it.
+        if read_json(directory / "control.json").get("pid") == process.pid:
             return process.pid
     process.kill()
     process.wait(5.0)

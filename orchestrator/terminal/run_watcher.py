@@ -1,4 +1,5 @@
-"""Looking on while a run goes on: asks for snapshots, feeds a view, turns signals into stop requests, and sees how the run ended."""
+"""Looking on while a run goes on: asks for snapshots, feeds a view, turns signals into stop requests, and sees how the run ended. Where the
+run server is killed, the command that leads the run starts another one."""
 
 from __future__ import annotations
 
@@ -11,13 +12,17 @@ from typing import Literal
 
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import read_lines
+from orchestrator.run_server.lead.living_run import can_be_taken_over
 from orchestrator.run_server.run_client import RunClient, Snapshot, Unreachable
+from orchestrator.run_server.run_start import start_detached
 from orchestrator.run_server.system_errors import why_gone
 from orchestrator.terminal import snapshot_metrics as shown
 from orchestrator.terminal.interrupts import Interrupts
 from orchestrator.terminal.run_view import ProgressView, WatchOutcome
-from protocols.runtime.errors import ExitCode
+from protocols.runtime.errors import ExitCode, MurmurationError
 
+TAKEOVER_PAUSE = 20.0
+"""seconds from one takeover of a run to the next: a run server that is gone sooner has a cause that another one would meet too"""
 ANSWER = 5.0
 """seconds that the run server has for an answer"""
 
@@ -55,6 +60,8 @@ class Watcher:
         self._asked = 0
         self._silent = False
         self._late = ""
+        self._deserted = False
+        self._takeover_after = 0.0
 
     def run(self) -> WatchOutcome:
         """Watch until there is an outcome."""
@@ -98,7 +105,7 @@ class Watcher:
 
     def _ended(self) -> WatchOutcome | None:
         run = runs.read(self.directory)
-        if not run.over:
+        if not run.over or (run.state == "LOST" and self._goes_on()):
             return None
         if self._client is not None and run.state in runs.FINAL:
             self._last_look(run)
@@ -114,6 +121,32 @@ class Watcher:
         if self._late:
             code, reason = int(ExitCode.RESOURCES), self._late
         return WatchOutcome(self.directory, state, code, reason, run.elapsed)
+
+    def _goes_on(self) -> bool:
+        """The run server was killed: whether the run goes on. The command that leads it starts another run server, which takes over the
+        processes, at most every `TAKEOVER_PAUSE` seconds; an onlooker waits for one as long as the processes go on."""
+        if self.interrupts.count or why_gone(self.directory) is not None or not can_be_taken_over(self.directory):
+            return False
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        now = time.monotonic()
+        if self.mode == "look":
+            if not self._deserted:
+                text = "its run server is gone, and its processes go on; another one takes over by: orchestrate up --resume"
+                self._update(self.view.notice, f"{text} {self.directory.name}")
+            self._deserted = True
+            return True
+        if now < self._takeover_after:
+            return False
+        self._takeover_after = now + TAKEOVER_PAUSE
+        self._update(self.view.notice, "its run server is gone; another one takes over the processes, which go on")
+        try:
+            start_detached(self.directory)
+        except MurmurationError as error:
+            self._update(self.view.notice, str(error))
+            return runs.read(self.directory).alive
+        return True
 
     def _lost(self, run: runs.Run) -> runs.Run:
         """The run server was killed. Who led the run ends what is left of it; an onlooker prints how to."""
@@ -167,7 +200,7 @@ class Watcher:
                     f"the run server has not answered for {ANSWER:.0f} s; still trying (its log: {self.directory}/server.log)",
                 )
             return
-        self._silent = False
+        self._silent = self._deserted = False
         self.snapshot = snapshot
         self._update(self.view.show, snapshot, list(snapshot.get("events") or []))
 

@@ -1,5 +1,5 @@
-"""A node's side of the control channel: joining, heartbeats, commands and the roster. How a node joins its run: it binds its channel, is
-welcomed, and receives the configuration."""
+"""A node's side of the control channel: joining, heartbeats, commands, events, metrics and the roster. How a node joins its run: it binds
+its channel, is welcomed, and receives the configuration."""
 
 from __future__ import annotations
 
@@ -9,13 +9,27 @@ import os
 import secrets
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, EventField, Heartbeat, wait_fields
+from numpy.typing import NDArray
+
+from protocols.conversations.control.control_messages import (
+    Command,
+    CommandAck,
+    Event,
+    EventAck,
+    EventField,
+    Heartbeat,
+    Metrics,
+    wait_fields,
+)
+from protocols.conversations.control.unconfirmed_metrics import UnconfirmedMetrics
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, RosterEntry, Welcome
+from protocols.conversations.membership.run_server_contact import ContactState, RunServerContact
 from protocols.faults.link_effects.run_links import inject
 from protocols.runtime.errors import AuthenticationError, ConfigurationError, MurmurationError, ResourceError, SchemaError
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
@@ -31,8 +45,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HELLO_AGAIN = 0.5
+_JOIN_TURN = 0.1
 _EVENT_AGAIN = 1.0
+_MOST_EVENTS = 1024
+"""events that are kept until they are acknowledged; the oldest of more are dropped and counted"""
 _REFUSALS: dict[int, type[MurmurationError]] = {
     error.exit_code: error for error in (AuthenticationError, SchemaError, ConfigurationError, ResourceError)
 }
@@ -80,22 +96,23 @@ class NodeControl:
         self._commands: list[str] = []
         self._faults: list[tuple[str, str]] = []
         self._done: set[int] = set()
-        self._events: dict[str, tuple[Event, float]] = {}
+        self._events: OrderedDict[str, tuple[Event, float]] = OrderedDict()
+        self._contact = RunServerContact(time.monotonic())
+        self._metrics = UnconfirmedMetrics()
         transport.connect("ctl", RUN_SERVER, start.control, start.server_key)
         transport.connect("tele", RUN_SERVER, start.telemetry, start.server_key)
 
     def join(self, timeout: float = 30.0) -> dict[str, Any]:
         """Send `Hello` until welcomed; the configuration of the run. Raises the error of a refusal, `ResourceError` at the time-out."""
         deadline = time.monotonic() + timeout
-        again = 0.0
         while (now := time.monotonic()) < deadline:
-            if now >= again:
-                again = now + _HELLO_AGAIN
+            if self._contact.tick(now):
                 self._transport.try_send("ctl", RUN_SERVER, self._hello())
             configuration: dict[str, Any] | None = None
             # All of a batch is taken: what follows the welcome (the roster) is not sent again for seconds.
-            for received in self._transport.receive(min(again, deadline) - now):
+            for received in self._transport.receive(min(_JOIN_TURN, deadline - now)):
                 if isinstance(received.message, Welcome):
+                    self._contact.receive(received.message, time.monotonic())
                     self.rejoin, self.checkpoint = received.message.rejoin, received.message.checkpoint
                     self.trained, self.training = received.message.trained, received.message.training
                     configuration = json.loads(received.arrays["config"].tobytes())
@@ -107,7 +124,9 @@ class NodeControl:
                 if "agents" in configuration:
                     count = int(configuration["agents"]["count"])
                     self._transport.guard.expect(["env-0", *(f"agent-{i}" for i in range(count))])
-                self._transport.every(parse_duration(configuration["supervision"]["heartbeat"]), self._beat)
+                heartbeat = parse_duration(configuration["supervision"]["heartbeat"])
+                self._contact.beats(heartbeat)
+                self._transport.every(heartbeat, self._beat)
                 self._beat()
                 return configuration
         raise ResourceError(f"the run server at {self._start.control} did not answer within {timeout:g} s")
@@ -115,7 +134,11 @@ class NodeControl:
     def receive(self, received: ReceivedMessage) -> None:
         """Process a message of the channel `ctl`: a newer roster replaces the present one; each command is acknowledged at every arrival
         and executed once."""
-        message = received.message
+        message, now = received.message, time.monotonic()
+        if self._contact.receive(message, now):
+            self._send_again()
+        if self.answered:
+            self._metrics.answered(now)
         if isinstance(message, Roster):
             if message.version > self._version:
                 self._version = message.version
@@ -137,6 +160,11 @@ class NodeControl:
             # Of a request in this node's name that it has not sent. The run server only answered, and is not to blame.
             self._transport.counters["rx.bad.E_AUTH"] += 1
 
+    @property
+    def answered(self) -> bool:
+        """Whether the run server answers. While it does not, events and metrics are kept, and this node offers itself to a successor."""
+        return self._contact.state == ContactState.REGISTERED
+
     def commands(self) -> Iterator[str]:
         """Commands that came since the last call, each once."""
         commands, self._commands = self._commands, []
@@ -154,17 +182,41 @@ class NodeControl:
         named = [EventField(name, str(value)[:1000]) for name, value in fields.items()]
         event = Event(severity=severity, code=code, text=text[:1000], fields=named, rid=rid)  # type: ignore[arg-type]
         self._events[rid] = (event, 0.0)
+        while len(self._events) > _MOST_EVENTS:
+            self._events.popitem(last=False)
+            self._transport.counters["tx.dropped_events"] += 1
+        self.tick(time.monotonic())
+
+    def report(self, metrics: Metrics, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Send a row of metrics to the run server, which may be gone: rows are kept, and sent again where another one takes over. The
+        arrays must not be changed afterwards."""
+        dropped = self._metrics.dropped
+        self._metrics.add(metrics, arrays)
+        if self._metrics.dropped > dropped:
+            self._transport.counters["tx.dropped_metrics"] += self._metrics.dropped - dropped
         self.tick(time.monotonic())
 
     def tick(self, now: float) -> None:
-        """Repeat events that are not acknowledged."""
+        """Register again where the run server is silent; else send what it does not have yet. `now`: monotonic time in seconds."""
+        if self._contact.tick(now):
+            self._transport.try_send("ctl", RUN_SERVER, self._hello())
+        if not self.answered:
+            return
+        self._metrics.send(lambda message, arrays: self._transport.try_send("tele", RUN_SERVER, message, arrays), now)
         for rid, (event, due) in self._events.items():
             if now >= due:
                 self._events[rid] = (event, now + _EVENT_AGAIN)
                 self._transport.try_send("ctl", RUN_SERVER, event)
 
+    def _send_again(self) -> None:
+        """The run server answers again, or another one does: what was sent before may be lost."""
+        self._metrics.send_again()
+        for rid, (event, _) in self._events.items():
+            self._events[rid] = (event, 0.0)
+
     def leave(self, code: int, reason: str = "") -> None:
         """Report that this node ends by itself, after its last counters: the last periodic heartbeat may be older than they are."""
+        self.tick(time.monotonic())
         self._beat()
         self._transport.try_send("ctl", RUN_SERVER, Bye(code=code, reason=reason))
 

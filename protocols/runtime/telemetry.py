@@ -1,4 +1,4 @@
-"""Metrics and traffic of a node: written to its own files; a copy of the metrics, which may be lost, is sent to the run server."""
+"""Metrics and traffic of a node: written to its own files; a copy of the metrics is sent to the run server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from protocols.faults.node_faults.disk import disk
 from protocols.faults.node_faults.process_faults import ActivitySlowdown
 from protocols.runtime.atomic_files import sweep_orphans
 from protocols.runtime.clock import Clock, WallClock, unix_time
-from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.waits import smoothed
 from protocols.transport import Transport
 
@@ -42,7 +41,14 @@ class Telemetry:
     process that is killed has no other chance.
     """
 
-    def __init__(self, directory: Path, transport: Transport, clock: Clock = WallClock()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        transport: Transport,
+        report: Callable[[Metrics, Mapping[str, NDArray[Any]]], None],
+        clock: Clock = WallClock(),
+    ) -> None:
+        """`report` sends a row of metrics to the run server (`protocols.runtime.node_control.NodeControl.report`)."""
         directory.mkdir(parents=True, exist_ok=True)
         sweep_orphans(directory)
         self._directory = directory
@@ -51,6 +57,7 @@ class Telemetry:
         for name in ("metrics.jsonl", "usage.jsonl"):
             self._opened(name)
         self._transport = transport
+        self._report = report
         self._clock = clock
         self._failed = False
 
@@ -72,7 +79,7 @@ class Telemetry:
             return
         names = list(finite)[:NAMES_PER_MESSAGE]
         frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
-        self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names, stamp=stamp), frames)
+        self._report(Metrics(step=step, episode=episode, names=names, stamp=stamp), frames)
 
     def write_goals(self, step: int, episode: int, goals: Mapping[str, Any]) -> None:
         """Append a line to `goals.jsonl` (environment servers whose agents have goals)."""

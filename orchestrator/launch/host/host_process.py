@@ -5,7 +5,8 @@
                                                 host <--Welcome, HeartbeatAck, StartNode, StopNode, SignalNode, Command(stop)-- run server
 
 Nodes are processes of their own (`node_processes`); where the host does not share the run's directory, what they write goes to the run
-server (`home`). Without an answer from the run server for `orphan` seconds the host ends its nodes and itself.
+server (`home`). While the run server does not answer, the host and its nodes go on and offer themselves to a successor; after `orphan`
+seconds the host ends its nodes, which write checkpoints, and itself with exit code 20.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from orchestrator.launch.host.node_processes import NodeProcesses
 from orchestrator.launch.process_control import MARK, WITH_PARENT, die_with_parent
 from protocols.conversations.control.control_messages import Command, CommandAck, Heartbeat, HeartbeatAck, wait_fields
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Welcome
+from protocols.conversations.membership.run_server_contact import ContactState, RunServerContact
 from protocols.conversations.node_processes.node_process_messages import NodeEndedAck, SignalNode, StartNode, StopNode
 from protocols.runtime import logs
 from protocols.runtime.errors import AuthenticationError, ExitCode, MurmurationError, error_of
@@ -49,7 +51,6 @@ logger = logging.getLogger(__name__)
 SIGNALS = {"stop": signal.SIGSTOP, "cont": signal.SIGCONT, "term": signal.SIGTERM, "kill": signal.SIGKILL}
 """names in `SignalNode`"""
 _INVITATION_LIMIT = 64 * 1024
-_RETRY = 0.5
 _TURN = 0.1
 
 
@@ -69,8 +70,10 @@ class Host:
         self._usage = UsageMeter(directory / "hosts" / f"{invitation.host}.usage.json")
         self._waits, self._states = WaitRegistry(), NodeStates()
         self._sampled = 0.0
-        self._answered = time.monotonic()
+        self._contact = RunServerContact(time.monotonic())
+        self._hello_id = secrets.token_hex(8)
         self._asked_to_end: str | None = None
+        self._exit_code = ExitCode.OK
 
     def run(self) -> int:
         """Lead the host to its end; its exit code."""
@@ -82,12 +85,12 @@ class Host:
                 self._files.discard()
             raise
         # Before the first order: the start of a node waits for the warm parent, which imports for many seconds on a busy machine.
+        self._contact.beats(self._invitation.heartbeat)
         self._transport.every(self._invitation.heartbeat, self._heartbeat)
         for received in early:
             self._handle(received.message, received.arrays)
         while self._asked_to_end is None:
             for received in self._transport.receive(_TURN):
-                self._answered = time.monotonic()
                 self._handle(received.message, received.arrays)
             self._waits.turn(tuple)
             self._turn(time.monotonic())
@@ -96,8 +99,8 @@ class Host:
         self._nodes.end()
         if self._files is not None:
             self._files.return_files(self._transport)
-        self._transport.try_send("ctl", RUN_SERVER, Bye(code=0, reason=self._asked_to_end))
-        return int(ExitCode.OK)
+        self._transport.try_send("ctl", RUN_SERVER, Bye(code=int(self._exit_code), reason=self._asked_to_end))
+        return int(self._exit_code)
 
     def ask_to_end(self, reason: str) -> None:
         """Let `run` come to its end (signal handlers)."""
@@ -109,43 +112,42 @@ class Host:
         """Send `Hello` until the run server answers; the orders that came with its answer. An error with the exit code when it refuses or
         stays silent."""
         invitation = self._invitation
-        hello = Hello(
-            role="host",
-            token=self._transport.options.token,
-            schema=schema_hash("host"),
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            features=[] if self._files is None else [APART],
-        )
-        hello.rid = secrets.token_hex(8)
         end = time.monotonic() + invitation.orphan
-        retry = 0.0
         orders: list[ReceivedMessage] = []
-        while self._asked_to_end is None:
-            now = time.monotonic()
-            if now >= end:
+        while self._asked_to_end is None and self._contact.state == ContactState.JOINING:
+            if time.monotonic() >= end:
                 raise MurmurationError(f"no answer from the run server within {invitation.orphan:g} s")
             if refusal := self._transport.refusal("ctl", RUN_SERVER):
                 raise AuthenticationError(refusal)
-            if now >= retry:
-                self._transport.try_send("ctl", RUN_SERVER, hello)
-                retry = now + _RETRY
-            welcome = False
+            self._register(time.monotonic())
             for received in self._transport.receive(_TURN):
-                if isinstance(received.message, Welcome):
-                    self._answered = time.monotonic()
-                    welcome = True
-                elif isinstance(received.message, Refuse) and received.message.rid == hello.rid:
-                    raise error_of(received.message.code, f"the run server refused: {received.message.text}")
+                message = received.message
+                if isinstance(message, Refuse) and message.rid == self._hello_id:
+                    raise error_of(message.code, f"the run server refused: {message.text}")
+                if isinstance(message, Welcome):
+                    self._contact.receive(message, time.monotonic())
                 else:
                     orders.append(received)
-            if welcome:
-                break
         return orders
+
+    def _register(self, now: float) -> None:
+        """Send `Hello` where it is due: at the start, and while the run server is silent."""
+        if self._contact.tick(now):
+            hello = Hello(
+                rid=self._hello_id,
+                role="host",
+                token=self._transport.options.token,
+                schema=schema_hash("host"),
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                features=[] if self._files is None else [APART],
+            )
+            self._transport.try_send("ctl", RUN_SERVER, hello)
 
     # --- running ---------------------------------------------------------------------------------------------------------------------
 
     def _handle(self, message: Message, arrays: Mapping[str, Any]) -> None:
+        self._contact.receive(message, time.monotonic())
         if self._files is not None and self._files.receive(message, arrays, time.monotonic()):
             return
         if isinstance(message, StartNode):
@@ -161,6 +163,9 @@ class Host:
             self._transport.try_send("ctl", RUN_SERVER, CommandAck(id=message.id))
             if message.op == "stop":
                 self.ask_to_end("the run is over")
+        elif isinstance(message, Refuse) and message.rid == self._hello_id:
+            self.ask_to_end(f"the run server refused: {message.text}")
+            self._exit_code = ExitCode.ABORTED
         elif not isinstance(message, HeartbeatAck | Welcome):
             logger.debug("ignored %s", type(message).__name__)
 
@@ -171,8 +176,10 @@ class Host:
         if now - self._sampled >= PERIOD:
             self._sampled = now
             self._measure()
-        if now - self._answered > self._invitation.orphan:
+        self._register(now)
+        if self._asked_to_end is None and now - self._contact.answered > self._invitation.orphan:
             self.ask_to_end(f"no word from the run server for {self._invitation.orphan:g} s")
+            self._exit_code = ExitCode.ABORTED
 
     def _heartbeat(self) -> None:
         memory, processes = psutil.Process().memory_info().rss, self._states.look(self._nodes.living)

@@ -194,6 +194,8 @@ class FaultHistory:
     """by fault, the nodes that it has let go"""
     asked: set[str] = field(default_factory=set)
     """faults that were asked for by hand"""
+    deaths: dict[tuple[str, int], str] = field(default_factory=dict)
+    """(node, incarnation) to the fault that has ended its process"""
     offsets: dict[str, int] = field(default_factory=dict)
     """by node, how far its log was read"""
 
@@ -238,6 +240,8 @@ def remember(directory: Path, nodes: Iterable[str]) -> FaultHistory:
             elif what == "begin":
                 memory.begun.setdefault(fault, RunPosition(**{unit: float(line.get(unit, -1.0)) for unit in UNITS}))
                 memory.unfinished[fault, node] = kind
+                if kind in LETHAL:
+                    memory.deaths[node, int(line.get("process") or line.get("incarnation") or 0)] = fault
             elif what == "end":
                 memory.unfinished.pop((fault, node), None)
                 memory.ended[fault].add(node)

@@ -14,16 +14,19 @@ from typing import Any, Literal
 
 from orchestrator.run_server.faults.fault_plan import (
     SUSPENDING,
+    FaultHistory,
     FaultPlan,
     PausedNode,
     PausedNodes,
     RunFault,
     active,
+    asked_for,
     following,
     free_id,
     lasting,
     remember,
 )
+from orchestrator.run_server.faults.fault_plan import entry as entry_of
 from orchestrator.run_server.hosts.node_commands import NodeCommands
 from orchestrator.run_server.hosts.restart_supervision import RestartDecision
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
@@ -31,7 +34,7 @@ from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.conversations.membership.membership import MemberNode, MemberState
 from protocols.faults.fault_schedule import LINK_KINDS, RunMoment, RunPosition, moment
 from protocols.faults.node_faults.fault_log import FILE, FaultLog, read
-from protocols.faults.node_faults.scheduled_faults import LETHAL, MOMENTARY, ScheduledFault
+from protocols.faults.node_faults.scheduled_faults import LETHAL, MOMENTARY, ScheduledFault, run_schedule
 from protocols.faults.settings import MembershipFault, ProcessFault
 
 _LOOK = 0.2
@@ -41,7 +44,15 @@ _LOOK = 0.2
 class FaultScheduler:
     """Starts the faults that are due by time, and records what the nodes report of their own faults; see the module."""
 
-    def __init__(self, view: RunView, nodes: RunNodes, commands: NodeCommands, plan: FaultPlan = FaultPlan()) -> None:
+    def __init__(
+        self,
+        view: RunView,
+        nodes: RunNodes,
+        commands: NodeCommands,
+        plan: FaultPlan = FaultPlan(),
+        adopted: Mapping[str, int] | None = None,
+    ) -> None:
+        """`adopted`: incarnations of nodes that go on, where a living run is taken over; what lasts there needs no order."""
         self.entries = list(plan.entries)
         self._view = view
         self._looks_on = view.configuration.clock == "logical"
@@ -71,6 +82,9 @@ class FaultScheduler:
         """faults that were asked for before the run was interrupted"""
         self._order_again: list[RunFault] = []
         """what lasted when the run was interrupted, until training goes on"""
+        self._adopted = dict(adopted or {})
+        self._recalled: dict[tuple[str, int], RunPosition] = {}
+        """(node, incarnation) that a fault has ended under an earlier run server, to where the run was then"""
         if int(view.files.state.get("segment") or 1) > 1:
             self._recall()
 
@@ -199,7 +213,7 @@ class FaultScheduler:
             return
         if self._healed:
             self._commands.give(node, incarnation, "heal", now, "*")
-        for entry in self.entries:
+        for entry in self.entries if self._adopted.get(node) != incarnation else ():
             if not entry.concerns(node):
                 continue
             if (
@@ -229,16 +243,19 @@ class FaultScheduler:
             )
             return supervisor.planned(node, 0.0, now) if returns else None
         decision: RestartDecision | None = None
+        reached = self.reached(now)
+        since = self._recalled.get((node, incarnation), reached)
         if isinstance(what, ProcessFault) and what.restart_after is not None:
-            decision = supervisor.planned(node, 0.0 if self.closed else what.restart_after, now)
+            remaining = max(0.0, what.restart_after - (reached.time - since.time))
+            decision = supervisor.planned(node, 0.0 if self.closed else remaining, now)
         elif isinstance(what, MembershipFault) and what.return_after is not None and code == 0:
             away = moment(what.return_after)
             if self.closed:
                 decision = supervisor.planned(node, 0.0, now)
             elif away.unit == "time":
-                decision = supervisor.planned(node, away.value, now)
+                decision = supervisor.planned(node, max(0.0, away.value - (reached.time - since.time)), now)
             else:
-                self._returns[node] = RunMoment(away.unit, self.reached(now).of(away.unit) + away.value)
+                self._returns[node] = RunMoment(away.unit, max(0.0, since.of(away.unit)) + away.value)
                 decision = supervisor.planned(node, None, now)
         if decision is not None and fault is not None:
             self._away[node] = fault
@@ -258,7 +275,7 @@ class FaultScheduler:
             return True
         incarnation, what = process.start.incarnation, node_fault.what
         if isinstance(what, ProcessFault) and what.action in ("kill", "term", "pause"):
-            self._note("begin", entry.id, entry.kind, node, reached)
+            self._note("begin", entry.id, entry.kind, node, reached, process=incarnation)
             if what.action == "pause":
                 self._paused.stop(PausedNode(node, incarnation, entry.id, entry.kind, entry.until))
             else:
@@ -288,8 +305,10 @@ class FaultScheduler:
 
     def _recall(self) -> None:
         """What has begun before the run was interrupted begins no more, and what lasted goes on: at the nodes that know of it by their own
-        logs, or by an order. What no process goes on with is over."""
-        configuration, before = self._view.configuration, replace(self.reached(0.0))
+        logs, or by an order. What no process goes on with is over. Where the run was taken over, nothing is over: what became due
+        meanwhile begins now."""
+        configuration, trained = self._view.configuration, float(self._view.files.state.get("trained") or 0.0)
+        before = replace(self.reached(0.0), time=trained)
         memory = remember(self._view.files.directory, [*configuration.agent_names(), ENVIRONMENT])
         self._offsets.update(memory.offsets)
         self._before = memory.asked
@@ -298,14 +317,29 @@ class FaultScheduler:
             drawn.add(self._next_drawn.id)
             self.entries.append(self._next_drawn)
             self._next_drawn = next(self._drawn, None)
-        for entry in self.entries:
-            memory.settle(entry, before, not self._looks_on and entry.start.unit == "time")
+        if self._adopted:
+            schedule = run_schedule(configuration.model_dump(mode="json"))
+            self.entries += [entry_of(schedule.compiled(event)) for event in asked_for(self._view.files.directory)]
+        for one in self.entries:
+            memory.settle(one, before, not self._looks_on and one.start.unit == "time")
         if self._looks_on:
             return
-        ordered = [entry for entry in self.entries if entry.id in drawn and entry.node_fault is not None]
-        for fault, node, kind in memory.left(memory.asked | {entry.id for entry in ordered}):
+        if self._adopted:
+            self._recall_absences(memory)
+            return
+        ordered = [one for one in self.entries if one.id in drawn and one.node_fault is not None]
+        for fault, node, kind in memory.left(memory.asked | {one.id for one in ordered}):
             self._log.write("end", fault, kind, target=node, **vars(before))
-        self._order_again = [entry for entry in ordered if not entry.ended]
+        self._order_again = [one for one in ordered if not one.ended]
+
+    def _recall_absences(self, memory: FaultHistory) -> None:
+        """Nodes that stand still still do, and those that a fault has ended come back as planned."""
+        for (fault, node), kind in memory.unfinished.items():
+            if kind in SUSPENDING and (one := self._entry(fault)) is not None and node in self._adopted:
+                self._paused.note(PausedNode(node, self._adopted[node], fault, kind, one.until))
+        for (node, incarnation), fault in memory.deaths.items():
+            self._deaths[node, incarnation] = fault
+            self._recalled[node, incarnation] = memory.begun[fault]
 
     # --- logs of the nodes -----------------------------------------------------------------------------------------------------------
 
@@ -345,9 +379,9 @@ class FaultScheduler:
 
     # --- words --------------------------------------------------------------------------------------------------------------------
 
-    def _note(self, what: Literal["begin", "end"], fault: str, kind: str, node: str, reached: RunPosition) -> None:
+    def _note(self, what: Literal["begin", "end"], fault: str, kind: str, node: str, reached: RunPosition, **fields: Any) -> None:
         """Into the run server's own log, and the events."""
-        self._log.write(what, fault, kind, target=node, **vars(reached))
+        self._log.write(what, fault, kind, target=node, **vars(reached), **fields)
         self._announce(what, fault, kind, node)
 
     def _announce(self, what: str, fault: str, kind: str, node: str) -> None:

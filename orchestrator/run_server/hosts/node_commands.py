@@ -48,7 +48,8 @@ class _Pending:
 
 @dataclass
 class NodeCommands:
-    """Commands on their way: each has a number and is sent again until its node acknowledges it or its incarnation ends."""
+    """Commands on their way: each has a number and is sent again until its node acknowledges it or its incarnation ends. `_last`: the
+    highest number that the nodes may have seen."""
 
     _last: int = 0
     _pending: dict[int, _Pending] = field(default_factory=dict)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.launch.engine import Engine, HostHandle, HostPhase, Invitation
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.process_control import ProcessRecord
 from orchestrator.run_server.hosts.restart_supervision import describe_exit
 from orchestrator.run_server.lead.ordered_stop import OrderedStop, StopTimeouts
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts, MemberState
@@ -72,6 +73,13 @@ class RunHosts:
             handle = self._engine.start_host(slot, own, logs / f"{slot.name}.log")
             self.records[slot.name] = HostRecord(handle)
         return True
+
+    def adopt(self, processes: Mapping[str, ProcessRecord], now: float) -> None:
+        """Take over hosts that an earlier run server has started, by their processes; they will send `Hello` again."""
+        self.slots = self._engine.granted() or ()
+        for slot in self.slots:
+            self.membership.expect(slot.name, "host", 1, now)
+            self.records[slot.name] = HostRecord(self._engine.adopt(slot, processes[slot.name]))
 
     @property
     def all_in(self) -> bool:

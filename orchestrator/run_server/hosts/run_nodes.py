@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from orchestrator.launch.placement import NodeRequest, Slot, node_requests, place
-from orchestrator.launch.process_control import ProcessRecord, identify, write_records
+from orchestrator.launch.process_control import ProcessRecord, identify, read_records, write_records
 from orchestrator.results.run_files import write_json
 from orchestrator.run_server.hosts.file_return import FileReturn
 from orchestrator.run_server.hosts.node_commands import RETRY
@@ -79,6 +79,22 @@ class RunNodes:
         write_json(directory / "hosts.json", hosts)
         for request in self._requests:
             self._start(request.name, "env" if request.role == "env" else "agent", now)
+
+    def adopt(self, slots: Sequence[Slot], placement: Mapping[str, str], incarnations: Mapping[str, int], now: float) -> None:
+        """Take over the nodes that an earlier run server has had started. Their hosts answer the repeated `StartNode` with the process, or
+        with its end; one that they did not receive any more is carried out now."""
+        directory = self._view.files.directory
+        self._requests = node_requests(self._view.configuration)
+        self._records = [record for record in read_records(directory) if record.name in incarnations or record.name in self._hosts.records]
+        self._where.update(placement)
+        self._place(slots)
+        for name, incarnation in incarnations.items():
+            role: Role = "env" if name == ENVIRONMENT else "agent"
+            self._view.membership.expect(name, role, incarnation, now, "its process goes on")
+            host = self._where[name]
+            start = StartNode(node=name, role=role, incarnation=incarnation, threads=self._threads(host))
+            self.processes[name] = NodeProcess(host, start)
+            self.returned.add(name)  # one that has not joined yet comes into a run that goes on
 
     def restart(self, name: str, now: float, cold: bool = False) -> None:
         """Have the next incarnation of a node started where it was placed, `cold` without its checkpoints."""
@@ -178,7 +194,7 @@ class RunNodes:
         """Note a process of the run in `processes.json`, so that it can be found after a crash of the run server; on this machine only: the
         number of a process on another one is another process here."""
         record = identify(name, pid) if self._view.configuration.launch.one_machine else None
-        if record is not None:
+        if record is not None and record not in self._records:
             self._records.append(record)
             write_records(self._view.files.directory, self._records)
 

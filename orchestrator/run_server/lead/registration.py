@@ -34,6 +34,7 @@ from protocols.conversations.membership.membership_messages import Bye, Hello, R
 from protocols.conversations.node_processes.node_process_messages import NodeEnded, NodeEndedAck, NodeStarted
 from protocols.runtime.errors import ExitCode
 from protocols.transport import ReceivedMessage, Transport
+from protocols.wire.guard_sources import MessageSender
 from protocols.wire.messages import Message
 
 logger = logging.getLogger(__name__)
@@ -128,6 +129,8 @@ class Registration:
         self._admission = admission
         self._configuration = np.frombuffer(view.files.configuration_json(), np.uint8)
         self._seen_events: OrderedDict[tuple[str, int, str], None] = OrderedDict()
+        self._rows: dict[str, MessageSender] = {}
+        """node to the numbers of its metrics that have come"""
         self._granted: OrderedDict[tuple[str, str], Mapping[str, Any] | Refuse | None] = OrderedDict()
         """answers by client and request, None before the answer: requests are repeated, and carried out once"""
 
@@ -226,10 +229,13 @@ class Registration:
             view.phases[src] = message.phase
             view.rounds[src] = message.rounds
             if src == ENVIRONMENT:
+                self.finished |= message.phase == "finished"  # the event may have gone to an earlier run server
                 view.evaluation = (message.evaluated, message.evaluating, message.evaluation_left)
             if src == ENVIRONMENT and message.phase != "joining":
                 view.progress.count(message.inc, message.episodes, message.steps)
         elif isinstance(message, Metrics):
+            if not self._is_new(src, message):
+                return
             view.collector.receive(src, message, received.arrays, self._nodes.agents_up)
         elif isinstance(message, CommandAck):
             self._commands.acknowledged(src, message.id)
@@ -239,6 +245,13 @@ class Registration:
             self._event(src, message)
         elif isinstance(message, Bye):
             self.byes[src] = message
+
+    def _is_new(self, src: str, message: Metrics) -> bool:
+        """Whether this row has not come before: nodes send again what may be lost."""
+        known = self._rows.get(src)
+        if known is None or known.incarnation != message.inc:
+            known = self._rows[src] = MessageSender(src, message.inc)
+        return not message.number or known.fresh(message.number)
 
     def _from_client(self, src: str, message: Message, now: float) -> None:
         if isinstance(message, StatusRequest):

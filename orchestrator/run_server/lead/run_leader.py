@@ -3,6 +3,8 @@
     QUEUED -> HOSTS -> NODES -> TRAINING -> EVALUATION -> STOPPING -> CLOSING -> OVER
       capacity there, every host in, every node up, `until` reached, last evaluation done, nodes ended, hosts ended
 
+A run server that takes over a living run goes from HOSTS to TRAINING, in which its nodes register one after the other.
+
 Any phase before STOPPING may go there at once: a request, a signal, the leash, a host that is lost, too few agents. One turn of
 `RunLeader.turn` handles what has arrived and lets what is due happen; it never waits for longer than a tenth of a second.
 """
@@ -26,6 +28,7 @@ from orchestrator.run_server.hosts.restart_supervision import RestartOutcome, de
 from orchestrator.run_server.hosts.run_hosts import RunHosts
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, UP, RunNodes
 from orchestrator.run_server.hosts.starvation import StarvationWatch
+from orchestrator.run_server.lead.living_run import LivingRun
 from orchestrator.run_server.lead.ordered_stop import OrderedStop
 from orchestrator.run_server.lead.registration import Registration
 from orchestrator.run_server.lead.status_snapshot import RunView
@@ -79,7 +82,9 @@ class RunLeader:
         start_timeout: float,
         signals: Sequence[int],
         plan: FaultPlan = FaultPlan(),
+        living: LivingRun | None = None,
     ) -> None:
+        """`living`: the processes of the run go on, and are taken over."""
         self.view = view
         self.outcome: RunOutcome | None = None
         self.phase = Phase.QUEUED
@@ -90,12 +95,13 @@ class RunLeader:
         self._start_deadline = 0.0
         self._queued_for = ""
         self._start_timeout = start_timeout
-        self._commands = NodeCommands()
+        self._living = living
+        self._commands = NodeCommands(view.membership.version)
         self._nodes = RunNodes(view, transport, hosts)
         self._starvation = StarvationWatch(self._nodes.pid_here)
         view.membership.spares = hosts.membership.spares = self._starvation.spares
         self._reception = Registration(view, transport, hosts, self._nodes, self._commands, admission)
-        self.faults = FaultScheduler(view, self._nodes, self._commands, plan)
+        self.faults = FaultScheduler(view, self._nodes, self._commands, plan, adopted=None if living is None else living.incarnations)
         self._by_hand = ManualFaults(view, transport, self._nodes, self._commands, self.faults)
         self._roster_sent = (-1, 0.0)
         self._stopping: OrderedStop | None = None
@@ -110,6 +116,8 @@ class RunLeader:
 
     def turn(self) -> bool:
         """Process received messages and everything that is due; waits at most a tenth of a second. False when the run is over."""
+        if self.phase == Phase.QUEUED and self._living is not None:
+            self._take_over(self._living, time.monotonic())
         for received in self._transport.receive(_TURN):
             self._reception.handle(received, time.monotonic())
         now = time.monotonic()
@@ -117,7 +125,8 @@ class RunLeader:
         self._watch_hosts(now)
         self._watch_nodes(now)
         self._report_starved()
-        self.faults.tick(now, self.phase == Phase.TRAINING)
+        if self.phase >= Phase.TRAINING:
+            self.faults.tick(now, self.phase == Phase.TRAINING)
         self._advance(now)
         self._advance_stop(now)
         self._keep_informed(now)
@@ -129,7 +138,8 @@ class RunLeader:
         if self.outcome is None:
             self.outcome = outcome
             self.view.progress.end(now)
-            self.view.files.update(state="STOPPING", reason=outcome.reason, trained=round(self.view.progress.seconds(now), 3))
+            trained = round(self.view.progress.seconds(now), 3)
+            self.view.files.update(state="STOPPING", reason=outcome.reason, trained=trained, began=None)
             severity = "info" if outcome.exit_code in (0, ExitCode.INTERRUPTED) else "error"
             self.view.event(severity, "run.stopping", outcome.reason if outcome.state == "STOPPED" else f"stopping: {outcome.reason}")
             members = self.view.membership
@@ -290,8 +300,11 @@ class RunLeader:
         if self.phase == Phase.QUEUED:
             self._queue(now)
         elif self.phase == Phase.HOSTS and self._hosts.all_in:
-            self._nodes.start_all(self._hosts.slots, now)
-            self._go(Phase.NODES)
+            if self._living is not None:
+                self._go_on(self._living, now)
+            else:
+                self._nodes.start_all(self._hosts.slots, now)
+                self._go(Phase.NODES)
         elif self.phase == Phase.NODES and all(member.state in UP for member in members):
             self._begin(now)
         elif self.phase in (Phase.HOSTS, Phase.NODES) and now >= self._start_deadline:
@@ -337,17 +350,37 @@ class RunLeader:
         view = self.view
         self._go(Phase.TRAINING)
         view.membership.begin(now)
-        view.progress.begin(now)
-        view.files.update(state="RUNNING")
+        view.files.update(state="RUNNING", began=view.progress.begin(now))
         self.view.event("info", "run.running", f"{len(view.membership.members)} nodes up after {now - view.started:.1f} s")
         for member in view.membership.members.values():
             self._commands.give(member.name, member.incarnation, "start", now)
+
+    def _take_over(self, living: LivingRun, now: float) -> None:
+        """Expect the hosts and nodes of a living run, before the first message of them is taken."""
+        self._go(Phase.HOSTS)
+        self._start_deadline = now + self._start_timeout
+        self._hosts.adopt(living.hosts, now)
+        self._transport.guard.expect(self._hosts.records)
+        self._nodes.adopt(self._hosts.slots, living.placement, living.incarnations, now)
+
+    def _go_on(self, living: LivingRun, now: float) -> None:
+        """The hosts are in, and so will be the nodes: the run goes on where it is."""
+        self._go(Phase.TRAINING)
+        self.view.files.update(state="RUNNING")
+        text = f"segment {self.view.files.state['segment']}: a new run server takes over {len(living.incarnations)} nodes"
+        self.view.event("info", "run.adopted", text)
+        for member in self.view.membership.members.values():
+            if member.state in UP:
+                self._commands.give(member.name, member.incarnation, "start", now)
+        if living.training_over:
+            self._finish(living.training_over, now)
 
     def _finish(self, reached: str, now: float) -> None:
         """Training is over: agents stop learning, and one more evaluation is played."""
         self._reached = reached
         self._finish_deadline = now + FINISH_TIMEOUT
         self.view.progress.end(now)
+        self.view.files.update(training_over=reached, trained=round(self.view.progress.seconds(now), 3))
         self._go(Phase.EVALUATION)
         self.view.event("info", "run.evaluation", f"training is over after {reached}; last evaluation")
         for member in self.view.membership.members.values():

@@ -54,9 +54,10 @@ class RunProgress:
         """Steps of environment copies."""
         return self._steps.total
 
-    def begin(self, now: float) -> None:
-        """All nodes are up: training starts."""
+    def begin(self, now: float) -> float:
+        """All nodes are up: training starts. The time at which it had begun if it had never been interrupted."""
         self._began = now
+        return now - self._before
 
     def end(self, now: float) -> None:
         """Training is over; the share stays as it is."""

@@ -25,6 +25,8 @@ _OF_ALL = ("consensus.disagreement", "statistics.disagreement")
 _SHOWN_HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
 _LARGEST = 900_000
 _EVENTS_AT_LEAST = 50
+NUMBERS_PER_SEGMENT = 2**32
+"""numbers of commands and versions of the roster that one run server uses: nodes that it takes over have seen lower ones only"""
 _UP = (MemberState.ALIVE, MemberState.STUCK, MemberState.SUSPECT)
 
 

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from protocols.averaging.projection_sketch import disagreement
 from protocols.conversations.signalling_convention import UNKNOWN, Choices, accuracy
 
-PENDING_ROUNDS = 64
-"""newest rounds that may still wait for agents"""
+PENDING_ROUNDS = 512
+"""newest rounds that may still wait for agents: after a time without a run server each agent sends those of that time"""
 PENDING_REPORTS = 64
 """newest reports of an agent that may still wait for others"""
 

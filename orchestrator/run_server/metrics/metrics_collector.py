@@ -10,13 +10,14 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.results.run_files import last_lines
 from orchestrator.run_server.metrics.disagreement_tracker import (
     ConventionTracker,
     DisagreementTracker,
@@ -41,12 +42,15 @@ STEPS, EPISODES = "environment.steps", "environment.episodes"
 that negotiate"""
 HISTORY = 30
 _NAMES = 1024
+_KNOWN = 512
+"""lines of metrics of the run that are compared with what nodes send again"""
 
 
 class MetricsCollector:
     """The newest metrics of all nodes, passed on to `sinks`. `warn` is called once for each kind of failure."""
 
-    def __init__(self, directory: Path, sinks: Sequence[SinkThread], warn: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, sinks: Sequence[SinkThread], warn: Callable[[str], None], known: bool = False) -> None:
+        """`known`: nodes send again what an earlier run server may have had; metrics of the run that it has written are left out."""
         self.newest: dict[str, dict[str, float]] = {}
         self.history: dict[str, dict[str, deque[float]]] = {}
         self.episodes: dict[str, int] = {}
@@ -58,6 +62,7 @@ class MetricsCollector:
         self._moments: dict[str, SimultaneousReports[Any]] = {"convention.accuracy": self._convention, "models.disagreement": self._models}
         own = directory / "nodes" / RUN_NODE
         own.mkdir(parents=True, exist_ok=True)
+        self._known = _written(own / "metrics.jsonl") if known else set()
         self._file = os.open(own / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def receive(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], living: Collection[str]) -> None:
@@ -122,6 +127,7 @@ class MetricsCollector:
         lines = [
             json.dumps({"t": at, "step": step, "episode": episode, "name": name, "value": value}, separators=(",", ":"))
             for name, value in metrics.items()
+            if (name, step) not in self._known
         ]
         try:
             for line in lines:
@@ -161,6 +167,16 @@ class MetricsCollector:
         if key not in self._warned:
             self._warned.add(key)
             self._warn(text)
+
+
+def _written(path: Path) -> set[tuple[str, int]]:
+    """Name and step of the newest metrics in a file."""
+    found = set()
+    for line in last_lines(path, _KNOWN):
+        with suppress(ValueError, TypeError, KeyError):
+            metric = json.loads(line)
+            found.add((str(metric["name"]), int(metric["step"])))
+    return found
 
 
 def _of_sums(done: RoundDisagreement) -> dict[str, float]:

@@ -109,13 +109,15 @@ class EventAck(Message):
 class Metrics(Message):
     """Node -> run server over `tele`, with the frame `values[n] f8`, and the inputs of metrics of the whole run: `sketch[2, s] f8` of a
     closed averaging round; current values `models[s] f8` where models are averaged, `leading[|G|] i4` and `reading[|M|] i4` where goals are
-    negotiated. BE: the node's own file is the truth."""
+    negotiated. The node's own file is the truth; rows that may be lost are sent again, and each `number` of an incarnation is taken once
+    (0: not numbered)."""
 
     step: Count
     episode: Count
     names: Annotated[list[Name], Meta(max_length=512)]
     stamp: Seconds
     """time of the metrics as in the node's own file: Unix time, or virtual seconds under the logical clock"""
+    number: Count = 0
 
 
 register_conversation(

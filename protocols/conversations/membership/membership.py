@@ -84,10 +84,11 @@ class MemberNode:
 class Membership:
     """State of every node. `changes()` hands out what changed since it was last asked; `version` rises with every change of the roster."""
 
-    def __init__(self, timeouts: MembershipTimeouts = MembershipTimeouts()) -> None:
+    def __init__(self, timeouts: MembershipTimeouts = MembershipTimeouts(), version: int = 0) -> None:
+        """`version`: where those of the roster begin, above all that receivers have seen."""
         self.timeouts = timeouts
         self.members: dict[str, MemberNode] = {}
-        self.version = 0
+        self.version = version
         self.spares: Callable[[str, float, float, float], bool] = lambda name, since, now, limit: False
         """asked about every suspect node at every tick, with its name, the time of its last message, the present time and `timeouts.dead`:
         whether its process is there in spite of its silence"""
@@ -99,8 +100,9 @@ class Membership:
 
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
-    def expect(self, name: str, role: Role, incarnation: int, now: float) -> None:
-        """A process of this incarnation was started. `ValueError` unless the incarnation is newer than any known one."""
+    def expect(self, name: str, role: Role, incarnation: int, now: float, reason: str = "started") -> None:
+        """A process of this incarnation was started, or runs and is to register again (`reason`). `ValueError` unless the incarnation is
+        newer than any known one."""
         known = self.members.get(name)
         if known is not None and incarnation <= known.incarnation:
             raise ValueError(f"{name}: incarnation {incarnation} is not newer than {known.incarnation}")
@@ -109,7 +111,7 @@ class Membership:
         member = MemberNode(name, role, incarnation, MemberState.JOINING, last_message=now, progressed=now)
         self.members[name] = member
         self.version += 1
-        self._changes.append(MembershipChange(name, role, incarnation, known.state if known else None, MemberState.JOINING, "started"))
+        self._changes.append(MembershipChange(name, role, incarnation, known.state if known else None, MemberState.JOINING, reason))
 
     def keyed(self, name: str, incarnation: int, key: str) -> None:
         """Its host has reported the public key of the process."""

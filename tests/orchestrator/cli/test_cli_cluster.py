@@ -76,7 +76,7 @@ def terminal(tmp_path: Path, runs: Path) -> Iterator[Callable[..., Terminal]]:
 
 
 def running(directory: Path) -> None:
-    eventually(f"{directory.name} is RUNNING", lambda: read(directory).state == "RUNNING", 30)
+    eventually(f"{directory.name} is RUNNING", lambda: read(directory).state == "RUNNING", 60)
 
 
 def assert_gone(directory: Path) -> None:
@@ -244,13 +244,20 @@ def test_a_killed_client_lets_the_leash_go(up: Up, runs: Path) -> None:
     assert read(runs / "night").state == "STOPPED"
 
 
-def test_a_killed_run_server_leaves_nothing_behind(up: Up, runs: Path) -> None:
-    process = up(*up_arguments("night", "until.time=60s"))
+def test_a_killed_run_server_is_replaced_by_the_command_that_leads_the_run(up: Up, runs: Path) -> None:
+    process = up(*up_arguments("night", "until.time=100s", "supervision.orphan=60s"))
     running(runs / "night")
-    os.kill(read(runs / "night").record["pid"], signal.SIGKILL)
-    output, _ = process.communicate(timeout=30)
+    first = read(runs / "night").record["pid"]
+    os.kill(first, signal.SIGKILL)
+    eventually(
+        "another run server leads",
+        lambda: (run := read(runs / "night")).alive and run.state == "RUNNING" and run.record["pid"] != first,
+        60,
+    )
+    os.kill(read(runs / "night").record["pid"], signal.SIGKILL)  # so soon again: it would go on like that
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 10
-    assert "its run server is gone" in output
+    assert "another one takes over the processes" in output and "its run server is gone" in output
     assert_gone(runs / "night")
     assert read(runs / "night").state == "FAILED"
 

@@ -265,6 +265,37 @@ def test_only_a_refusal_of_its_own_hello_ends_a_node(run_server: RunServer, node
         hear(node, transport, lambda: False)
 
 
+def test_a_node_registers_with_the_successor_of_its_run_server_and_sends_what_may_be_lost(
+    run_server: RunServer, node: NodeControl, transport: Transport
+) -> None:
+    join(node, run_server, Roster(version=7, entries=[]))
+    node.event("info", "first", "never acknowledged")
+    node.report(Metrics(step=1, episode=0, names=["a"], stamp=1.0), {"values": np.ones(1)})
+    run_server.next(Metrics)
+    ports = [int(endpoint.rpartition(":")[2]) for endpoint in (run_server.control, run_server.telemetry)]
+    run_server.transport.close(0.0)
+    hear(node, transport, lambda: not node.answered)
+    node.event("info", "second", "without a run server")
+    node.report(Metrics(step=2, episode=0, names=["a"], stamp=2.0), {"values": np.ones(1)})
+    run_server.transport = Transport(Identity("test", RUN_SERVER, 2), TransportOptions(token="secret"))
+    for channel, port in zip(("ctl", "tele"), ports, strict=True):
+        run_server.transport.bind(channel, port=port)  # type: ignore[arg-type]
+    found: list[Message] = []
+
+    def complete() -> bool:
+        found.extend(item.message for item in run_server.transport.receive(0.0))
+        if not node.answered and any(isinstance(message, Hello) for message in found):
+            run_server.welcome()
+        kinds = [type(message) for message in found]
+        return node.answered and kinds.count(Metrics) == 2 and len({m.code for m in found if isinstance(m, Event)}) == 2
+
+    hear(node, transport, complete)
+    hello = next(message for message in found if isinstance(message, Hello))
+    assert (hello.inc, hello.endpoint, hello.pid) == (3, "tcp://127.0.0.1:1", os.getpid()), "the same incarnation"
+    assert [message.number for message in found if isinstance(message, Metrics)] == [1, 2]
+    assert not transport.counters["tx.dropped_metrics"] and not transport.counters["tx.dropped_events"]
+
+
 # --- telemetry ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +306,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_figures_go_to_the_file_and_to_the_run_server(
     run_server: RunServer, node: NodeControl, transport: Transport, tmp_path: Path
 ) -> None:
-    telemetry = Telemetry(tmp_path / "node", transport)
+    join(node, run_server)
+    telemetry = Telemetry(tmp_path / "node", transport, node.report)
     values = {"return": 1.5, "loss": math.nan, "rate": math.inf, "zero": 0}
     telemetry.write(10, 2, values, {"sketch": np.arange(4.0)})
     telemetry.write(11, 3, {"nothing": math.nan})
@@ -294,7 +326,8 @@ def test_figures_go_to_the_file_and_to_the_run_server(
 def test_more_figures_than_a_message_holds_are_all_in_the_file(
     run_server: RunServer, node: NodeControl, transport: Transport, tmp_path: Path
 ) -> None:
-    telemetry = Telemetry(tmp_path / "node", transport)
+    join(node, run_server)
+    telemetry = Telemetry(tmp_path / "node", transport, node.report)
     telemetry.write(1, 1, {f"f{i}": float(i) for i in range(NAMES_PER_MESSAGE + 10)})
     telemetry.close()
     assert len(lines(tmp_path / "node")) == NAMES_PER_MESSAGE + 10
@@ -305,11 +338,11 @@ def test_more_figures_than_a_message_holds_are_all_in_the_file(
 def test_the_file_is_written_though_nobody_listens(tmp_path: Path) -> None:
     alone = Transport(Identity("test", "agent-0"))
     try:
-        telemetry = Telemetry(tmp_path, alone)
+        telemetry = Telemetry(tmp_path, alone, lambda message, arrays: None)
         for step in range(200):
             telemetry.write(step, 0, {"a": 1.0})
         telemetry.close()
-        again = Telemetry(tmp_path, alone)
+        again = Telemetry(tmp_path, alone, lambda message, arrays: None)
         again.write(200, 0, {"a": 2.0})
         again.close()
     finally:

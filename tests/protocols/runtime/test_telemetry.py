@@ -22,7 +22,7 @@ def life(directory: Path, number: int) -> Iterator[tuple[Telemetry, LinkCounters
     transport = Transport(Identity("test", "agent-0", number))
     try:
         link = transport.link_counters["peer", "agent-1"] = LinkCounters()
-        telemetry = Telemetry(directory, transport)
+        telemetry = Telemetry(directory, transport, lambda message, arrays: None)
         yield telemetry, link, transport
         telemetry.close()
     finally:

@@ -16,9 +16,11 @@ from orchestrator.run_server.faults.fault_scheduler import FaultScheduler
 from orchestrator.run_server.hosts.node_commands import NodeCommands
 from orchestrator.run_server.hosts.restart_supervision import RestartOutcome
 from orchestrator.run_server.hosts.run_nodes import RunNodes
+from orchestrator.run_server.lead.run_progress import RunProgress
 from orchestrator.run_server.lead.status_snapshot import RunView
 from orchestrator.run_server.run_server import _make_view
 from protocols.faults.node_faults.fault_log import FaultLog
+from protocols.faults.settings import FaultEvent
 
 BASE: dict[str, Any] = {"version": 2, "until": {"time": "600s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
 KILL = {"id": "kill", "at": {"time": "100s"}, "process": {"target": "agent-0", "action": "kill", "restart_after": "1s"}}
@@ -39,7 +41,7 @@ class Stage:
         RunFiles(directory).update(segment=1)
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, adopted: dict[str, int] | None = None) -> None:
         """A segment of the run begins, at real time 0."""
         faults = {"seed": 1, "events": self.events, **self.faults_section}
         self.configuration = Configuration.model_validate({**BASE, "faults": faults})
@@ -49,16 +51,22 @@ class Stage:
         nodes = SimpleNamespace(processes=processes, signal=lambda name, _, what: self.signals.append((name, what)))
         self.commands = NodeCommands()
         plan = make_plan(self.configuration)
-        self.scheduler = FaultScheduler(self.view, cast(RunNodes, nodes), self.commands, plan)
+        self.scheduler = FaultScheduler(self.view, cast(RunNodes, nodes), self.commands, plan, adopted)
         self.view.progress.begin(0.0)
 
-    def resume(self, trained: float) -> None:
+    def take_over(self, trained: float) -> None:
+        """The run server was killed after these seconds of training; the nodes have gone on for 20 s more, at real time 0."""
+        self.resume(trained, dict.fromkeys((*self.configuration.agent_names(), "env-0"), 1))
+        self.view.progress = RunProgress(self.configuration.until)
+        self.view.progress.begin(-trained - 20.0)
+
+    def resume(self, trained: float, adopted: dict[str, int] | None = None) -> None:
         """The run server was killed; the run goes on."""
         self.view.collector.close()
         files = RunFiles(self.directory)
         files.update(segment=int(files.state["segment"]) + 1, trained=trained)
         self.signals.clear()
-        self.begin()
+        self.begin(adopted)
 
     def orders(self) -> list[tuple[str, str, str]]:
         return [(node, command.op, command.fault) for node, command in self.commands.due(1e9)]
@@ -187,3 +195,45 @@ def test_who_stands_still_by_two_faults_goes_on_after_both(stage: Any) -> None:
     run.scheduler.tick(351.0, True)
     run.scheduler.tick(353.0, True)
     assert run.signals.count(("agent-1", "cont")) == 3 and run.log()[-1] == ("end", "pause")
+
+
+def test_a_run_server_that_takes_over_goes_on_with_what_lasts_and_begins_what_became_due(stage: Any) -> None:
+    run = stage(PAUSE, SPLIT, SLOW, {**LATE, "at": {"time": "310s"}})
+    run.scheduler.tick(300.0, True)
+    FaultLog(run.directory / "nodes" / "agent-2", "agent-2", 1).write("begin", "slow", "straggler.update")
+    before = run.log()
+    run.take_over(trained=300.0)
+    assert run.log() == before, "nothing is over"
+    for node in ("agent-1", "agent-2"):
+        run.scheduler.alive(node, 1, 0.0)
+    assert run.orders() == [], "the processes have what lasts"
+    run.scheduler.tick(0.0, True)  # 320 s of training
+    assert run.signals == [("agent-2", "kill")], "it became due without a run server"
+    assert sorted(one["id"] for one in run.scheduler.on()) == ["pause", "slow", "split"]
+    run.scheduler.tick(35.0, True)
+    run.scheduler.tick(36.0, True)
+    assert ("agent-1", "cont") in run.signals and run.scheduler.on() == []
+
+
+def test_a_node_that_a_fault_has_ended_comes_back_as_planned_under_the_next_run_server(stage: Any) -> None:
+    run = stage({**KILL, "process": {**KILL["process"], "restart_after": "30s"}})
+    run.scheduler.tick(100.0, True)
+    run.take_over(trained=100.0)
+    decision = run.scheduler.after_end("agent-0", 1, -9, 0.0)
+    assert decision.outcome == RestartOutcome.RESTART and decision.delay == pytest.approx(10.0), "20 of its 30 s are over"
+
+
+def test_a_fault_by_hand_goes_on_under_the_next_run_server_and_ends_at_its_time(stage: Any) -> None:
+    run = stage()
+    event = FaultEvent.model_validate(
+        {"id": "by-hand-1", "at": {"time": "290s"}, "for": "60s", "straggler": {"target": "agent-1", "factor": 3}}
+    )
+    log = FaultLog(run.directory / "nodes" / "run", "run", 1)
+    log.write("asked", "by-hand-1", "straggler.update", event=event.model_dump(mode="json"))
+    where = {"time": 290.0, "step": 0.0, "episode": 0.0, "round": 0.0}
+    FaultLog(run.directory / "nodes" / "agent-1", "agent-1", 1).write("begin", "by-hand-1", "straggler.update", **where)
+    run.take_over(trained=300.0)
+    run.scheduler.tick(0.0, True)
+    assert [one["id"] for one in run.scheduler.on()] == ["by-hand-1"]
+    run.scheduler.tick(31.0, True)
+    assert run.scheduler.on() == []
