@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiments.design.cell_generation import make
+from orchestrator.experiments.design.experiment_design import ExperimentLimits
 from orchestrator.experiments.design.experiment_reader import read
 from orchestrator.experiments.results.experiment_results import load, write_tables
 from orchestrator.experiments.running import experiment_store as storing
@@ -132,7 +133,7 @@ def test_a_simulation_by_other_code_does_not_count(tmp_path: Path) -> None:
     summary.parent.mkdir()
     for made, state in (("old", "FAILED"), ("new", "DONE")):
         summary.write_text(json.dumps({"rounds": 5, "code_version": made}))
-        ended = player(cell, summary.parent, "new", None).poll()
+        ended = player(cell, summary.parent, "new", ExperimentLimits()).poll()
         assert ended is not None and ended.state == state
         assert state == "DONE" or "made with the code old, and the experiment is of new" in ended.failure
 
