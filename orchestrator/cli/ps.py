@@ -101,7 +101,9 @@ def _run_line(run: Run) -> dict[str, Any]:
     progress += [f"{100 * share:.0f} %"] if isinstance(share, (int, float)) else []
     note = "" if run.exit_code is None else f"exit {run.exit_code}"
     if run.state == "LOST":
-        note = f"its run server is gone; clean up: orchestrate down {run.name}"
+        from orchestrator.run_server.lead.living_run import advice
+
+        note = f"its run server is gone; {advice(run.directory)}"
     note = ": ".join(part for part in (note, run.reason) if part)
     return {
         "run": run.name,

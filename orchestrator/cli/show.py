@@ -113,7 +113,9 @@ def _print(console: Console, summary: RunSummary) -> None:
     line("  ".join(part for part in head if part))
     line(summary.directory, "dim")
     if summary.state == "LOST":
-        line(f"its run server is gone; clean up: orchestrate down {summary.run}", "yellow")
+        from orchestrator.run_server.lead.living_run import advice
+
+        line(f"its run server is gone; {advice(Path(summary.directory))}", "yellow")
     if curves := summary.training:
         rows = [(c.name, f"{c.first:.3f}", f"{c.best:.3f}", count(c.best_step), f"{c.last:.3f}", sparkline(c.values, BINS)) for c in curves]
         print_table(console, "training", ("figure", "first", "best", "at step", "last", ""), rows)

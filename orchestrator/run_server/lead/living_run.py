@@ -71,6 +71,14 @@ def can_be_taken_over(directory: Path) -> bool:
         return False
 
 
+def advice(directory: Path) -> str:
+    """What to do about a run whose run server is gone."""
+    name = directory.name
+    if can_be_taken_over(directory):
+        return f"its processes go on; take them over: orchestrate up --resume {name}, or end them: orchestrate down {name}"
+    return f"clean up: orchestrate down {name}"
+
+
 def _newest(directory: Path, node: str) -> int:
     lines = read_lines(directory / "nodes" / node / "incarnations.jsonl")
     return max((line["incarnation"] for line in lines if isinstance(line.get("incarnation"), int)), default=0)

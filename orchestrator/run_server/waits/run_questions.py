@@ -16,6 +16,7 @@ from orchestrator.launch.process_control import identify, read_records
 from orchestrator.launch.process_states import ProcessState, dumped_stack, process_state
 from orchestrator.results import run_directories
 from orchestrator.results.run_directories import Run
+from orchestrator.run_server.lead.living_run import advice
 from orchestrator.run_server.run_client import RunClient, Unreachable
 from orchestrator.run_server.waits.wait_causes import NodeFacts, activity
 from orchestrator.run_server.waits.wait_chains import WaitChain, wait_chains, wait_text
@@ -68,7 +69,7 @@ def why(run: Path | Run, node: str | None = None, dump: bool = True) -> WhyRepor
     if found.over:
         ended = f"{found.name} has ended: {found.state}" + (f", exit {found.exit_code}" if found.exit_code is not None else "")
         if found.state == "LOST":
-            ended = f"{found.name} has no run server any more: its process has ended without a word"
+            ended = f"the run server of {found.name} is gone; {advice(found.directory)}"
         return WhyReport(found.name, found.state, {}, [("bad" if found.state == "LOST" else "good", ended)])
     local = _LocalProcesses(found, dump)
     facts = _ask(found, local)
