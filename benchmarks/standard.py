@@ -78,7 +78,6 @@ EXPERIMENTS = (
         ours("double DQN, prioritised replay", "cartpole", 25_000, *DQN, PRIORITISED),
         ours("discrete SAC", "cartpole", 25_000, "agents.learner.kind=discrete_sac"),
         ours("IMPALA", "cartpole", 25_000, "agents.learner.kind=impala", "agents.learner.evaluation=mode"),
-        seeds=(0, 1, 2),
     ),
     task(
         "cartpole_masked",
@@ -119,7 +118,6 @@ EXPERIMENTS = (
         "simple_spread_benchmarl",
         Method("BenchMARL IPPO", "", 1_000_000, peer=("benchmarks/benchmarl_peer.py", "ippo", "simple_spread")),
         form=".1f",
-        seeds=(0, 1),
         apart=True,
     ),
     task(
