@@ -1,6 +1,7 @@
 """Actor-critic with V-trace, goal-conditioned: the learner of IMPALA (Espeholt et al., arXiv 1802.01561).
 
-    loss = sum over t of mean over B copies of [- ln pi(a_t) advantage_t + baseline / 2 (v_t - V_t)^2 - entropy coefficient H(pi_t)]
+    loss = sum over t of mean over B copies of
+           [- ln pi(a_t) advantage_t / sd + baseline / 2 ((v_t - V_t) / sd)^2 - entropy coefficient H(pi_t)]
 
 with targets v_t and advantages by `vtrace`, and without their gradient:
 
@@ -13,14 +14,18 @@ with rho also in the place of the traces' weights c (both are clipped at the sam
 follows step t in one episode and counts; elsewhere v_{t+1} is V(s_{t+1}) alone, as it is after the last step. Where pi = mu, v_t are the
 discounted sums of the rewards to the end of the rollout, and V of what followed it.
 
-One network has both heads. The rollout of K copies is cut into K
-/ B parts, each of which makes one gradient step of RMSProp; the later ones are then older than the policy, which V-trace corrects, as it
-corrects an average with neighbours in between. Steps of weight 0 are left out; episodes that a limit or the rollout's end cuts off go on
-with V of what followed, asked with the goal that was in force there.
+With `normalize_values` V(s) = mean + sd * network(s), with the running mean and standard deviation of the targets, weighted by 0.9 of
+before for each gradient step (PopArt-IMPALA, Hessel et al., arXiv 1809.04474, without its rescaling of the last layer); sd is at least 1.
+Both heads share their layers, and the squared errors of large returns would drown the policy's gradient there. Without it mean = 0 and
+sd = 1, as published by Espeholt et al.
+
+One network has both heads. The rollout of K copies is cut into K / B parts, each of which makes one gradient step of RMSProp; the later
+ones are then older than the policy, which V-trace corrects, as it corrects an average with neighbours in between. Steps of weight 0 are
+left out; episodes that a limit or the rollout's end cuts off go on with V of what followed, asked with the goal that was in force there.
 
 Recurrent states are kept by row, and beside every action, so that a rollout is unrolled from the state with which it began.
 
-Averaged with neighbours: `policy`, the network with both heads. RMSProp's mean square stays the agent's own.
+Averaged with neighbours: `policy`, the network with both heads and the moments of the targets. RMSProp's mean square stays the agent's own.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import flatten, policy_inputs
 from agent_node.learners.library.optimisers import FlatComponent, RMSProp, remaining
 from agent_node.learners.library.recurrent_networks import ActorCriticNetwork
+from agent_node.learners.library.target_moments import TargetMoments
 from agent_node.learners.settings import IMPALASettings
 
 
@@ -55,6 +61,7 @@ class IMPALA(FlatComponent, Learner):
         network = ActorCriticNetwork(settings.network, policy_spec, settings.hidden, settings.recurrent, self.head.width, generator)
         self.network = network.to(self.device)
         self.vector, self.gradient = flatten(self.network)
+        self.moments = TargetMoments(self.device) if settings.normalize_values else None
         self.optimiser = RMSProp.of(settings, self.vector, self.gradient)
         self.optimisers = {"rmsprop": self.optimiser}
         self.frames = 0
@@ -97,11 +104,16 @@ class IMPALA(FlatComponent, Learner):
             raise ValueError("what a goal is worth depends on the policy's memory")
         with torch.inference_mode():
             _, values = self.network.heads(self.network.trunk(policy_inputs(observations, goals, self.device)))
-        return np.asarray(values.squeeze(-1).cpu().numpy(), np.float32)
+            mean, deviation = self._center_and_scale()
+        return np.asarray((mean + deviation * values.squeeze(-1)).cpu().numpy(), np.float32)
+
+    def _center_and_scale(self) -> tuple[torch.Tensor | float, torch.Tensor | float]:
+        return (0.0, 1.0) if self.moments is None else self.moments.center_and_scale()
 
     def learn(self, batch: Batch) -> Metrics:
         """One gradient step for each part of one rollout `[T, K, ...]`. Metrics, as means over these: `loss.policy` and `loss.value` (of
-        one step, unweighted), `entropy`, `value`, `importance` (mean of pi / mu, clipped), `gradient` (its length before it is clipped);
+        one step, unweighted, in units of sd), `entropy`, `value`, `importance` (mean of pi / mu, clipped), `gradient` (its length before
+        it is clipped);
         `rate` (of the last step) and `samples`."""
         copies = batch.reward.shape[1]
         parts = torch.arange(copies).tensor_split(max(1, round(copies / self.settings.rollouts)))
@@ -123,13 +135,18 @@ class IMPALA(FlatComponent, Learner):
         distribution = self.head.parameters(outputs[: steps * width], observed.flatten(0, 1))
         log_probability = self.head.log_probability(distribution, batch.action[:, copies].flatten(0, 1)).view(steps, width)
         entropy = self.head.entropy(distribution).view(steps, width)
-        value = values.view(steps + 1, width)
+        output = values.view(steps + 1, width)
+        mean, deviation = self._center_and_scale()
+        value = mean + deviation * output.detach()
 
         log_ratio = log_probability.detach() - batch.extras["log_probability"][:, copies]
         discount = settings.discount * (1 - batch.terminated[:, copies])
-        returns = vtrace(log_ratio, batch.reward[:, copies], discount, value.detach(), counts, begins, settings.importance_clip)
-        policy_loss = -(counts * log_probability * returns.advantage).sum()
-        value_loss = 0.5 * (counts * (returns.target - value[:-1]).square()).sum()
+        returns = vtrace(log_ratio, batch.reward[:, copies], discount, value, counts, begins, settings.importance_clip)
+        if self.moments is not None and counts.any():
+            self.moments.update(returns.target[counts > 0])
+            mean, deviation = self._center_and_scale()
+        policy_loss = -(counts * log_probability * returns.advantage / deviation).sum()
+        value_loss = 0.5 * (counts * ((returns.target - mean) / deviation - output[:-1]).square()).sum()
         chance = (counts * entropy).sum()
         loss: torch.Tensor = (policy_loss + settings.value_coef * value_loss - settings.entropy_coef * chance) / width
         loss.backward()  # type: ignore[no-untyped-call]
@@ -142,12 +159,12 @@ class IMPALA(FlatComponent, Learner):
         return [*sums.tolist(), length]
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`policy`: all weights of the network, which has the heads of policy and value."""
-        return {"policy": [self.vector]}
+        """`policy`: all weights of the network, which has the heads of policy and value, and the moments of the targets."""
+        return {"policy": list(self.live().values())}
 
     def live(self) -> State:
-        """The network."""
-        return {"network": self.vector}
+        """The network, and the moments of the targets."""
+        return {"network": self.vector} if self.moments is None else {"network": self.vector, "target_moments": self.moments.sums}
 
 
 class VTraceReturns(NamedTuple):

@@ -317,11 +317,15 @@ class IMPALASettings(RMSPropSettings, RecurrentNetworkSettings, RolloutSettings)
 
     groups: ClassVar[tuple[str, ...]] = ("policy",)
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
-    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "recurrent_layers")
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "recurrent_layers", "normalize_values")
     image_learning_rate: ClassVar[float] = 6e-4
     kind: Literal["impala"] = "impala"
-    steps: Annotated[int, Field(ge=1, le=100_000)] = 100
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 20
     """T: step messages in one rollout"""
+    max_grad_norm: Positive = 1.0
+    """gradients are scaled down to this norm"""
+    epsilon: Positive = 1e-5
+    """RMSProp divides by the root of the mean square plus this"""
     rollouts: Annotated[int, Field(ge=1, le=65536)] = 8
     """B: copies in one gradient update, about: the rollout of K copies is cut into K / B equal parts, learnt from one after the other"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
@@ -332,6 +336,8 @@ class IMPALASettings(RMSPropSettings, RecurrentNetworkSettings, RolloutSettings)
     """weight of the policy's entropy"""
     value_coef: NotNegative = 0.5
     """weight of the value function's loss"""
+    normalize_values: bool = True
+    """whether value targets and advantages are divided by the running standard deviation of the targets, where that is above 1"""
     importance_clip: Positive = 1.0
     """ratios of new to old probability, in returns, traces and advantages, count no more than this"""
     evaluation: Literal["sample", "mode"] = "sample"

@@ -52,14 +52,17 @@ def test_the_rate_falls_linearly_to_zero() -> None:
     assert [remaining(done, 100) for done in (0, 25, 100, 200)] == [1.0, 0.75, 0.0, 0.0] and remaining(10**9, None) == 1.0
 
 
-def test_the_gradient_is_that_of_the_published_loss() -> None:
-    """Summed over time, a mean over copies; steps that do not count are left out, also of the mean's sums."""
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_gradient_is_that_of_the_published_loss(normalized: bool) -> None:
+    """Summed over time, a mean over copies; steps that do not count are left out, also of the mean's sums. Normalised, targets and
+    advantages are in units of the targets' standard deviation."""
     given = rollout(6, 4, GOALS)
+    given.reward *= 10
     given.weight[2, 1] = 0.0
     given.terminated[4, 0] = 1.0
     given.first[5, 0] = 1.0  # type: ignore[index]
-    ours = learner(rollouts=4, entropy_coef=0.01, value_coef=0.5, max_grad_norm=1e9)
-    twin = learner(rollouts=4)
+    ours = learner(rollouts=4, entropy_coef=0.01, value_coef=0.5, max_grad_norm=1e9, epsilon=0.01, normalize_values=normalized)
+    twin = learner(rollouts=4, max_grad_norm=1e9, epsilon=0.01)
     inputs = torch.cat([given.observation, given.goal], dim=2)
     assert given.next_goal is not None
     last = torch.cat([given.next_observation[-1], given.next_goal[-1]], dim=1)
@@ -70,11 +73,15 @@ def test_the_gradient_is_that_of_the_published_loss() -> None:
     assert given.first is not None
     returns = vtrace(ratio, given.reward, 0.99 * (1 - given.terminated), value.detach(), given.weight, given.first)
     entropy = -(chances.exp() * chances).sum(dim=1).view(6, 4)
-    terms = -chosen * returns.advantage + 0.25 * (returns.target - value[:6]).square() - 0.01 * entropy
+    targets = returns.target[given.weight > 0]
+    mean, deviation = (float(targets.mean()), float(targets.std(correction=0))) if normalized else (0.0, 1.0)
+    assert (deviation > 2) == normalized
+    error = (returns.target - mean) / deviation - value[:6]
+    terms = -chosen * returns.advantage / deviation + 0.25 * error.square() - 0.01 * entropy
     (terms * given.weight).mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
     twin.optimiser.step()
     ours.learn(given)
-    torch.testing.assert_close(ours.vector, twin.vector)
+    torch.testing.assert_close(ours.vector, twin.vector, atol=1e-5, rtol=1e-5)
     assert ours.frames == 23 and ours.updates == 1
 
 
