@@ -2,7 +2,8 @@
 
     delta_t = r_t + discount (1 - terminated_t) V(s_{t+1}) - V(s_t)
     A_t = delta_t + discount * gae_lambda * A_{t+1}, the last term only within one episode and one rollout   (arXiv 1506.02438)
-    ratio = pi(a|s, g) / behaviour(a|s, g), A less its mean over the rollout, divided by max(its standard deviation, 0.1)
+    ratio = pi(a|s, g) / behaviour(a|s, g), A less its mean over the rollout, divided by max(its standard deviation, floor)
+    floor = min(0.1, 3 * standard deviation of all rewards so far), 0.1 while all of them were 0
     policy loss = -mean min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + beta KL(pi_before || pi) - entropy coefficient * H(pi)
     value loss = mean ((V(s) - (A_t + V_before(s_t))) / sd)^2
     after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
@@ -25,6 +26,7 @@ averaged networks were trained with: means of moments are the moments of all age
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -42,9 +44,9 @@ from agent_node.learners.library.target_moments import TargetMoments
 from agent_node.learners.settings import PPOSettings
 
 _GREATEST_BETA = 100.0
-LEAST_DEVIATION = 0.1
+GREATEST_FLOOR, FLOOR_OF_REWARDS = 0.1, 3.0
 """Smaller advantages are not scaled up: before the first rare reward they are the errors of the value function, and a policy that follows
-them stops exploring."""
+them stops exploring. The floor follows the rewards where these are small, as those of curiosity are."""
 FlatNetwork = TanhMLP | EncodedNetwork | RecurrentNetwork
 Forward = Callable[[FlatNetwork, torch.Tensor], torch.Tensor]
 
@@ -68,6 +70,8 @@ class PPO(FlatComponent, Learner):
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
         self.policy, self.value = self._networks(policy_spec, generator)
         self.moments = TargetMoments(self.device) if settings.normalize_values else None
+        self.reward_sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        """number, sum and sum of squares of all rewards learnt from"""
         rate, norm = settings.learning_rate, settings.max_grad_norm
         self.optimisers = {
             "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
@@ -167,7 +171,8 @@ class PPO(FlatComponent, Learner):
             self.moments.update(target)
             mean, deviation = self.moments.center_and_scale()
             target = (target - mean) / deviation
-        advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(LEAST_DEVIATION)
+        self._count_rewards(batch.reward.reshape(-1)[counts])
+        advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(self.advantage_floor())
         with torch.no_grad():
             before = self.head.parameters(self._rollout_outputs(batch, state, counts), inputs)
 
@@ -182,6 +187,18 @@ class PPO(FlatComponent, Learner):
             "value": value.mean().item(), "explained": explained.item(), "epochs": float(epochs),
             "rate": share * self.settings.learning_rate, "samples": float(len(inputs)),
         }  # fmt: skip
+
+    def _count_rewards(self, reward: torch.Tensor) -> None:
+        reward = reward.double()
+        self.reward_sums += torch.stack([torch.ones_like(reward).sum(), reward.sum(), reward.square().sum()])
+
+    def advantage_floor(self) -> float:
+        """Least standard deviation by which advantages are divided."""
+        number, total, square = self.reward_sums.tolist()
+        if not square:
+            return GREATEST_FLOOR
+        deviation = math.sqrt(max(square / number - (total / number) ** 2, 0.0))
+        return min(GREATEST_FLOOR, max(FLOOR_OF_REWARDS * deviation, 1e-8))
 
     # What a recurrent policy does otherwise: values and outputs for a whole rollout, `[T, K, ...]`, and minibatches.
 
@@ -272,8 +289,8 @@ class PPO(FlatComponent, Learner):
         return {group: [live[name] for name in members if name in live] for group, members in names.items()}
 
     def live(self) -> State:
-        """Both networks, the log standard deviations, and the moments of the targets."""
-        live = {"policy": self.policy.vector, "value": self.value.vector}
+        """Both networks, the log standard deviations, the moments of the targets, and the sums of the rewards."""
+        live = {"policy": self.policy.vector, "value": self.value.vector, "reward_sums": self.reward_sums}
         if self.log_std is not None:
             live["log_std"] = self.log_std.detach()
         return live if self.moments is None else live | {"target_moments": self.moments.sums}

@@ -174,6 +174,24 @@ def test_values_of_any_size_are_learnt_at_the_same_speed(scale: float) -> None:
     assert (explained[False] > 0.9) == (scale == 1.0)
 
 
+@pytest.mark.parametrize(
+    ("rewards", "floor"),
+    [((0.0, 0.0), 0.1), ((0.0, 1.0), 0.1), ((-0.002, 0.002), 0.006), ((100.0, 100.002), 0.003), ((1.0, 1.0), 1e-8)],
+    ids=["none", "of order one", "small", "small beside their mean", "constant"],
+)
+def test_the_floor_of_advantages_follows_small_rewards(rewards: tuple[float, float], floor: float) -> None:
+    """Rewards of curiosity are a hundredth of a task's: a fixed floor would leave a policy that learns nothing from them."""
+    ppo = learner()
+    for number, reward in enumerate(rewards):
+        given = batch(16, seed=number)
+        given.reward = torch.full_like(given.reward, reward)
+        ppo.learn(given)
+    assert ppo.advantage_floor() == pytest.approx(floor, rel=1e-3)
+    restored = learner(seed=1)
+    restored.load_state_dict(ppo.state_dict())
+    assert restored.advantage_floor() == ppo.advantage_floor()
+
+
 def test_normalised_values_have_the_moments_of_the_targets() -> None:
     """After rollouts with targets of one distribution V has their mean, before any it is the network's output; averages of two agents have
     the moments of both."""
