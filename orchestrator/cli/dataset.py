@@ -82,7 +82,8 @@ def make(
 
     settings = options(context)
     mixture = parse_mixture(mix)
-    configuration = configuration_loader.load(config, overrides or [], machine=UNLIMITED).configuration
+    given = [*(overrides or []), "dataset=null"]  # where the configuration learns from a dataset, that is often the one to be made
+    configuration = configuration_loader.load(config, given, machine=UNLIMITED).configuration
     wanted = quotas(mixture, episodes if episodes is not None else steps or 0)
     unit = "episodes" if steps is None else "transitions"
     record_dataset(output, configuration, mixture, wanted, steps is not None, seed, settings.runs_dir, _progress(settings, unit))

@@ -28,6 +28,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Beside the directory of runs there is a dataset."""
     folder = tmp_path_factory.mktemp("offline")
     (folder / "runs").mkdir()
+    done = orchestrate(folder / "runs", "up", "offline/spread")
+    assert done.returncode == 3 and "data/spread3/manifest.json: No such file" in done.stderr, "it plays nothing instead"
     done = orchestrate(folder / "runs", "dataset", "make", "offline/spread", "-o", "data", "-n", "60", "--mix", "random,cover@0.05")
     assert done.returncode == 0, done.stderr
     return folder / "runs"
@@ -50,7 +52,14 @@ def test_learning_from_shards(runs: Path) -> None:
 
 def test_online_training_begins_with_what_was_learnt(runs: Path) -> None:
     """Without any update the learners of the second run end as those of the first one."""
-    more = ("until.steps=64", "clock=logical", "agents.learner.hidden=[16]", "exchange.consensus=null", "environment.copies=4")
+    more = (
+        "dataset=null",
+        "until.steps=64",
+        "clock=logical",
+        "agents.learner.hidden=[16]",
+        "exchange.consensus=null",
+        "environment.copies=4",
+    )
     quick = "evaluation={episodes: 0, final_episodes: 2, aligned: false}"
     done = orchestrate(runs, "up", "offline/spread", *more, quick, "init_from=runs/first", "--name", "online", "--plain", timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr

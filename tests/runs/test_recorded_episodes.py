@@ -13,7 +13,7 @@ from tests.runs.system import orchestrate, results
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
 SHORT = (
-    "record_episodes=true", "clock=logical", "until.steps=800", "environment.copies=8", "exchange.consensus=null",
+    "dataset=null", "record_episodes=true", "clock=logical", "until.steps=800", "environment.copies=8", "exchange.consensus=null",
     "evaluation={episodes: 4, final_episodes: 8, aligned: false}", "agents.learner.hidden=[16]", "supervision.checkpoint_interval=400ms",
 )  # fmt: skip
 

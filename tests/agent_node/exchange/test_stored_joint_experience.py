@@ -33,7 +33,8 @@ FREE = {"joint_experience": {"snapshot_every": 10_000, "max_policy_age": 10_000}
 
 def record(folder: Path, seed: int = 0) -> Path:
     mixture = parse_mixture("random,cover@0.05")
-    record_dataset(folder, loader.load("offline/spread").configuration, mixture, quotas(mixture, EPISODES), False, seed, folder.parent)
+    configuration = loader.load("offline/spread", ["dataset=null"]).configuration
+    record_dataset(folder, configuration, mixture, quotas(mixture, EPISODES), False, seed, folder.parent)
     return folder
 
 

@@ -27,7 +27,7 @@ CONFIG = "offline/spread"
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     mixture = parse_mixture("random")
-    record_dataset(folder / "spread", loader.load(CONFIG).configuration, mixture, quotas(mixture, 6), False, 0, folder)
+    record_dataset(folder / "spread", loader.load(CONFIG, ["dataset=null"]).configuration, mixture, quotas(mixture, 6), False, 0, folder)
     return folder / "spread"
 
 
@@ -110,7 +110,7 @@ def test_initial_parameters_are_those_of_a_run_with_the_same_learners(tmp_path: 
 
     def said(*overrides: str) -> list[str]:
         try:
-            loader.load(CONFIG, [f"init_from={tmp_path / 'night'}", *overrides])
+            loader.load(CONFIG, ["dataset=null", f"init_from={tmp_path / 'night'}", *overrides])
         except Problems as problems:
             return [problem.text for problem in problems.problems if problem.path == "init_from"]
         return []
