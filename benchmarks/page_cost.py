@@ -43,6 +43,7 @@ _METRICS = (
 _USAGE = ("steps_per_second", "messages_per_second", "time.wait", "time.exchange", "time.act", "time.sample", "time.learn", "time.other")
 _HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
 _WARM_UP = 8.0
+TOKEN = "of the benchmark"
 
 
 def prepare(directory: Path, agents: int, every: float) -> None:
@@ -93,14 +94,14 @@ def report(directory: Path, node: str, agents: int, step: int, now: float, rando
 def play(directory: Path, agents: int, every: float) -> None:
     """Play the run until standard input ends."""
     from orchestrator.results.run_files import RunLock, write_json
-    from protocols.conversations.client_requests.client_messages import Status
+    from protocols.conversations.client_requests.client_messages import Status, WhyRequest
     from protocols.conversations.membership.membership_messages import Hello, Welcome
     from protocols.runtime.node_start import RUN_SERVER
-    from protocols.transport import Identity, Transport
+    from protocols.transport import Identity, Transport, TransportOptions
 
     lock = RunLock(directory)
-    transport = Transport(Identity(directory.name, RUN_SERVER))
-    write_json(directory / "control.json", {"endpoint": transport.bind("ctl"), "token": "secret", "run": directory.name})
+    transport = Transport(Identity(directory.name, RUN_SERVER), TransportOptions(token=TOKEN))
+    write_json(directory / "control.json", {"endpoint": transport.bind("ctl"), "token": TOKEN, "run": directory.name})
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     random, began, nodes = np.random.default_rng(0), time.time(), nodes_of(agents)
@@ -117,7 +118,8 @@ def play(directory: Path, agents: int, every: float) -> None:
             hello = isinstance(received.message, Hello)
             answer: Any = Welcome() if hello else Status()
             answer.rid = received.message.rid
-            frame = None if hello else {"snapshot": np.frombuffer(snapshot(nodes, step, now - began).encode(), np.uint8)}
+            text = facts(nodes) if isinstance(received.message, WhyRequest) else snapshot(nodes, step, now - began)
+            frame = None if hello else {"snapshot": np.frombuffer(text.encode(), np.uint8)}
             transport.send("ctl", received.src, answer, frame)
     transport.close()
     lock.release()
@@ -144,6 +146,15 @@ def snapshot(nodes: list[str], step: int, elapsed: float) -> str:
         for node in nodes
     ]
     return json.dumps({"state": "RUNNING", "elapsed": elapsed, "steps": step, "episodes": step // 60, "phase": "training", "nodes": listed})
+
+
+def facts(nodes: list[str]) -> str:
+    """The answer to the question what every process waits for: each agent for the environment server."""
+    entry = {"state": "alive", "host": "host-0", "detail": "", "silent": 0.1, "age": 0.1, "stack": [], "depth": 0}
+    wait = {"operation": "step", "peers": ["env-0"], "seconds": 0.01, "left": 1.0, "usual": 0.01, "own": False}
+    waits = {node: [] if node == "env-0" else [wait] for node in nodes}
+    found = {node: entry | {"role": "env" if node == "env-0" else "agent", "waits": waits[node], "process": None} for node in nodes}
+    return json.dumps({"answer": {"phase": "training", "beat": 1.0, "nodes": found, "faults": []}})
 
 
 class Reader:
