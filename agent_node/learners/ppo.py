@@ -3,7 +3,7 @@
     delta_t = r_t + discount (1 - terminated_t) V(s_{t+1}) - V(s_t)
     A_t = delta_t + discount * gae_lambda * A_{t+1}, the last term only within one episode and one rollout   (arXiv 1506.02438)
     ratio = pi(a|s, g) / behaviour(a|s, g), A less its mean over the rollout, divided by max(its standard deviation, floor)
-    floor = min(0.1, 3 * standard deviation of all rewards so far), 0.1 while all of them were 0
+    floor = min(0.1, 3 * standard deviation of all rewards so far); while all of them were 0, A = 0
     policy loss = -mean min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + beta KL(pi_before || pi) - entropy coefficient * H(pi)
     value loss = mean ((V(s) - (A_t + V_before(s_t))) / sd)^2
     after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
@@ -45,8 +45,8 @@ from agent_node.learners.settings import PPOSettings
 
 _GREATEST_BETA = 100.0
 GREATEST_FLOOR, FLOOR_OF_REWARDS = 0.1, 3.0
-"""Smaller advantages are not scaled up: before the first rare reward they are the errors of the value function, and a policy that follows
-them stops exploring. The floor follows the rewards where these are small, as those of curiosity are."""
+"""Smaller advantages are not scaled up: where rewards are rare they are the errors of the value function, and a policy that follows them
+stops exploring. The floor follows the rewards where these are small, as those of curiosity are."""
 FlatNetwork = TanhMLP | EncodedNetwork | RecurrentNetwork
 Forward = Callable[[FlatNetwork, torch.Tensor], torch.Tensor]
 
@@ -193,10 +193,10 @@ class PPO(FlatComponent, Learner):
         self.reward_sums += torch.stack([torch.ones_like(reward).sum(), reward.sum(), reward.square().sum()])
 
     def advantage_floor(self) -> float:
-        """Least standard deviation by which advantages are divided."""
+        """Least standard deviation by which advantages are divided; infinite where no action has been worth more than another."""
         number, total, square = self.reward_sums.tolist()
         if not square:
-            return GREATEST_FLOOR
+            return math.inf
         deviation = math.sqrt(max(square / number - (total / number) ** 2, 0.0))
         return min(GREATEST_FLOOR, max(FLOOR_OF_REWARDS * deviation, 1e-8))
 

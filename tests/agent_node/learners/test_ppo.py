@@ -176,7 +176,7 @@ def test_values_of_any_size_are_learnt_at_the_same_speed(scale: float) -> None:
 
 @pytest.mark.parametrize(
     ("rewards", "floor"),
-    [((0.0, 0.0), 0.1), ((0.0, 1.0), 0.1), ((-0.002, 0.002), 0.006), ((100.0, 100.002), 0.003), ((1.0, 1.0), 1e-8)],
+    [((0.0, 0.0), np.inf), ((0.0, 1.0), 0.1), ((-0.002, 0.002), 0.006), ((100.0, 100.002), 0.003), ((1.0, 1.0), 1e-8)],
     ids=["none", "of order one", "small", "small beside their mean", "constant"],
 )
 def test_the_floor_of_advantages_follows_small_rewards(rewards: tuple[float, float], floor: float) -> None:
