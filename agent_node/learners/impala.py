@@ -15,7 +15,8 @@ follows step t in one episode and counts; elsewhere v_{t+1} is V(s_{t+1}) alone,
 discounted sums of the rewards to the end of the rollout, and V of what followed it.
 
 With `normalize_values` V(s) = mean + sd * network(s), with the running mean and standard deviation of the targets, weighted by 0.9 of
-before for each gradient step (PopArt-IMPALA, Hessel et al., arXiv 1809.04474, without its rescaling of the last layer); sd is at least 1.
+before for each gradient step (PopArt-IMPALA, Hessel et al., arXiv 1809.04474, without its rescaling of the last layer); sd is at
+least min(1, largest |reward| so far), and at least 1 before the first reward that is not 0.
 Both heads share their layers, and the squared errors of large returns would drown the policy's gradient there. Without it mean = 0 and
 sd = 1, as published by Espeholt et al.
 
@@ -143,7 +144,7 @@ class IMPALA(FlatComponent, Learner):
         discount = settings.discount * (1 - batch.terminated[:, copies])
         returns = vtrace(log_ratio, batch.reward[:, copies], discount, value, counts, begins, settings.importance_clip)
         if self.moments is not None and counts.any():
-            self.moments.update(returns.target[counts > 0])
+            self.moments.update(returns.target[counts > 0], batch.reward[:, copies][counts > 0])
             mean, deviation = self._center_and_scale()
         policy_loss = -(counts * log_probability * returns.advantage / deviation).sum()
         value_loss = 0.5 * (counts * ((returns.target - mean) / deviation - output[:-1]).square()).sum()
@@ -160,11 +161,13 @@ class IMPALA(FlatComponent, Learner):
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`policy`: all weights of the network, which has the heads of policy and value, and the moments of the targets."""
-        return {"policy": list(self.live().values())}
+        return {"policy": [self.vector] if self.moments is None else [self.vector, self.moments.sums]}
 
     def live(self) -> State:
-        """The network, and the moments of the targets."""
-        return {"network": self.vector} if self.moments is None else {"network": self.vector, "target_moments": self.moments.sums}
+        """The network, the moments of the targets, and the largest reward."""
+        if self.moments is None:
+            return {"network": self.vector}
+        return {"network": self.vector, "target_moments": self.moments.sums, "largest_reward": self.moments.largest_reward}
 
 
 class VTraceReturns(NamedTuple):

@@ -16,8 +16,8 @@ Steps of weight 0 are left out (a stand-in acted, or the agent was evaluated); e
 with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
 
 With `normalize_values` V(s) = mean + sd * network(s), with the running mean and standard deviation of the targets, weighted by 0.9 of
-before for each rollout (the value normalisation of MAPPO, arXiv 2103.01955): step size and gradient norm then suit large returns. Smaller
-ones keep their size: sd is at least 1. Without it mean = 0 and sd = 1.
+before for each rollout (the value normalisation of MAPPO, arXiv 2103.01955): step size and gradient norm then suit returns of any size. sd
+is at least min(1, largest |reward| so far), and at least 1 before the first reward that is not 0. Without it mean = 0 and sd = 1.
 
 Averaged with neighbours: `policy`, the policy network and the log standard deviations, and `critic`, the value network. With
 `normalize_values` the first and second moments of the targets are in `critic` too, so that V of an average has the moments that the
@@ -165,13 +165,14 @@ class PPO(FlatComponent, Learner):
         inputs, action = state.flatten(0, 1)[counts], batch.action.flatten(0, 1)[counts]
         behaviour = batch.extras["log_probability"].reshape(-1)[counts]
         advantage, value = advantage.reshape(-1)[counts], value.reshape(-1)[counts]
+        reward = batch.reward.reshape(-1)[counts]
+        self._count_rewards(reward)
         target = advantage + value
         explained = 1 - (target - value).var() / target.var().clamp_min(1e-12)
         if self.moments is not None:
-            self.moments.update(target)
+            self.moments.update(target, reward)
             mean, deviation = self.moments.center_and_scale()
             target = (target - mean) / deviation
-        self._count_rewards(batch.reward.reshape(-1)[counts])
         advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(self.advantage_floor())
         with torch.no_grad():
             before = self.head.parameters(self._rollout_outputs(batch, state, counts), inputs)
@@ -293,7 +294,9 @@ class PPO(FlatComponent, Learner):
         live = {"policy": self.policy.vector, "value": self.value.vector, "reward_sums": self.reward_sums}
         if self.log_std is not None:
             live["log_std"] = self.log_std.detach()
-        return live if self.moments is None else live | {"target_moments": self.moments.sums}
+        if self.moments is not None:
+            live |= {"target_moments": self.moments.sums, "largest_reward": self.moments.largest_reward}
+        return live
 
     def state_dict(self) -> State:
         """Networks, Adam's moments, the numbers of updates and of steps learnt from, beta."""

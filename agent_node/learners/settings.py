@@ -337,7 +337,7 @@ class IMPALASettings(RMSPropSettings, RecurrentNetworkSettings, RolloutSettings)
     value_coef: NotNegative = 0.5
     """weight of the value function's loss"""
     normalize_values: bool = True
-    """whether value targets and advantages are divided by the running standard deviation of the targets, where that is above 1"""
+    """whether value targets and advantages are divided by the running standard deviation of the targets"""
     importance_clip: Positive = 1.0
     """ratios of new to old probability, in returns, traces and advantages, count no more than this"""
     evaluation: Literal["sample", "mode"] = "sample"
@@ -384,7 +384,7 @@ class PPOSettings(RecurrentNetworkSettings, RolloutSettings):
     """continuous actions: whether the standard deviations are outputs of the policy network; else parameters, equal in all states, 1 at
     first"""
     normalize_values: bool = True
-    """whether the value network learns targets that are normalised by their running mean and standard deviation, where that is above 1"""
+    """whether the value network learns targets that are normalised by their running mean and standard deviation"""
     kl_coef: Annotated[float, Field(ge=0, le=100)] = 0.0
     """beta: weight of the divergence of the new policy from the old one at the start, adapted after every rollout; 0: none"""
     adaptive_kl_target: Positive = 0.01

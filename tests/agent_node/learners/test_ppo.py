@@ -159,7 +159,7 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
         restored.load_state_dict({name: tensor for name, tensor in ours.state_dict().items() if name != "policy"})
 
 
-@pytest.mark.parametrize("scale", [1.0, 300.0])
+@pytest.mark.parametrize("scale", [0.001, 1.0, 300.0])
 def test_values_of_any_size_are_learnt_at_the_same_speed(scale: float) -> None:
     """Episodes of one step, rewards of two sizes: the value function explains both after some rollouts where targets are normalised."""
     explained = {}
@@ -201,7 +201,7 @@ def test_normalised_values_have_the_moments_of_the_targets() -> None:
         mean, deviation = ppo.moments.center_and_scale()
         assert (float(mean), float(deviation)) == (0.0, 1.0)
         for number in range(60):
-            ppo.moments.update(level + torch.randn(4096, generator=torch.Generator().manual_seed(number)))
+            ppo.moments.update(level + torch.randn(4096, generator=torch.Generator().manual_seed(number)), torch.ones(4096))
         mean, deviation = ppo.moments.center_and_scale()
         assert float(mean) == pytest.approx(level, abs=0.1) and float(deviation) == pytest.approx(1.0, abs=0.1)
     for tensors in zip(first.parameter_groups()["critic"], second.parameter_groups()["critic"], strict=True):
