@@ -164,6 +164,7 @@ class ParallelCopies(HoldableCopies):
                 if isinstance(encoder := translation.encode, ImageEncoder) and encoder.source[:2] != encoder.shape[:2]
             }
             self.flattened = _flattened(self._environments[0], agents)
+            self.turn_based = isinstance(self._environments[0], TurnBasedParallel)
             limit = episode_limit(self._environments[0])
             self.episode_limit = None if limit is None else -(-limit // skip)
         except BaseException:

@@ -143,6 +143,14 @@ class LimitedEpisodes(Protocol):
 
 
 @runtime_checkable
+class OrderedTurns(Protocol):
+    """A vector environment whose agents may act in turns."""
+
+    turn_based: bool
+    """whether one agent acts at each step, and the others wait"""
+
+
+@runtime_checkable
 class RestartableEnvironment(Protocol):
     """A vector environment in which an agent may end episodes of its own before they are over."""
 

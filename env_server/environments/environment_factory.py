@@ -96,6 +96,8 @@ class EnvironmentDescription:
     """steps after which an episode is cut off; None: no limit, or an unknown one"""
     holdable: bool = False
     """whether copies can wait for their next episode, and evaluations be cut short (`EvaluationOnly`)"""
+    turn_based: bool = False
+    """whether one agent acts at each step, and the others wait"""
 
 
 class ScriptedPolicy(Protocol):

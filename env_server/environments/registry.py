@@ -20,6 +20,7 @@ from env_server.environments.environment_contracts import (
     GoalEnvironment,
     HeldEnvironment,
     LimitedEpisodes,
+    OrderedTurns,
     ReducedImages,
     VectorEnvironment,
 )
@@ -110,7 +111,8 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
         layouts = {agent: environment.layout(agent) for agent in agents}
         limit = base.episode_limit if isinstance(base, LimitedEpisodes) else None
         holdable = isinstance(environment, HeldEnvironment) and isinstance(environment, CancellableEvaluation)
-        return EnvironmentDescription(layouts, space, flattened, reduced, limit, holdable)
+        turns = isinstance(base, OrderedTurns) and base.turn_based
+        return EnvironmentDescription(layouts, space, flattened, reduced, limit, holdable, turns)
     finally:
         environment.close()
 

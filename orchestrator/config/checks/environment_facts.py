@@ -57,6 +57,8 @@ class EnvironmentFacts:
     """steps after which an episode is cut off; None: no limit, or an unknown one"""
     partial_teams: bool = False
     """whether only some of the agents take part in an episode"""
+    turn_based: bool = False
+    """whether one agent acts at each step, and the others wait"""
 
     @property
     def has_goals(self) -> bool:
@@ -92,7 +94,9 @@ def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edge
         reduced.setdefault((shape, tuple(described.layouts[agent].shape)), []).append(agent)
     unit_returns = space is not None and space.unit_returns
     alone, partial = is_single_player(settings), has_partial_teams(settings)
-    return EnvironmentFacts(goals, sights, alone, vectors, flattened, reduced, unit_returns, described.episode_limit, partial)
+    return EnvironmentFacts(
+        goals, sights, alone, vectors, flattened, reduced, unit_returns, described.episode_limit, partial, described.turn_based
+    )
 
 
 def _sight(layout: Layout) -> ObservationFacts:

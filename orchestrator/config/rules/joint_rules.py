@@ -56,6 +56,10 @@ def _whole_team(subject: RuleContext) -> Iterator[Finding]:
         yield Finding(("environment", "id"), f"{environment} has goals, which joint steps do not contain; {cure}")
     if subject.facts.single_player and subject.configuration.agents.count > 1:
         yield Finding(("environment", "id"), f"each copy of {environment} has one agent, and joint steps are those of all agents; {cure}")
+    if subject.facts.turn_based:
+        text = f"the agents of {environment} act in turns, and joint steps are what all agents do at the same moments"
+        wanted = {"discrete" if sight.discrete_actions else "continuous" for sight in subject.facts.sights.values()}
+        yield Finding(("agents", "learner", "kind"), f"{text}; choose {kinds_with('learner', *wanted)}")
     if subject.facts.partial_teams:
         text = f"an episode of {environment} has only some of the agents, and joint steps are those of all"
         yield Finding(("environment", "options"), f"{text}; write options with which all take part, or {cure}")

@@ -168,6 +168,10 @@ class Supervisor:
         """How often the node was restarted."""
         return self._nodes[node].restarts
 
+    def given_up(self) -> list[str]:
+        """Nodes that are not restarted any more."""
+        return [name for name, record in self._nodes.items() if record.gone is RestartOutcome.LOST]
+
     def verdict(self) -> str | None:
         """Why the run must end now, or None while it can go on."""
         for name, record in self._nodes.items():

@@ -320,7 +320,8 @@ class RunLeader:
                 self.view.event("warning", "run.unfinished", f"no episode of the last evaluation has ended for {FINISH_TIMEOUT:g} s")
             self.stop(RunOutcome("DONE", ExitCode.OK, self._reached), now)
         if Phase.NODES <= self.phase < Phase.STOPPING and (verdict := view.supervisor.verdict()) is not None:
-            self.stop(RunOutcome("FAILED", ExitCode.ABORTED, verdict), now)
+            causes = [f"{name}: {view.troubles[name]}" for name in view.supervisor.given_up() if name in view.troubles]
+            self.stop(RunOutcome("FAILED", ExitCode.ABORTED, "; ".join([verdict, *causes[:1]])), now)
 
     def _queue(self, now: float) -> None:
         """Invite the hosts once there is room for them; the time to come up is counted from then on."""

@@ -130,6 +130,12 @@ def test_joint_steps_are_refused_where_only_some_agents_take_part(write: Write) 
         load(write(text), machine=LARGE)
 
 
+def test_joint_steps_are_refused_where_agents_act_in_turns(write: Write) -> None:
+    text = "environment: {id: 'pettingzoo.classic:tictactoe_v3'}\nagents: {count: 2, learner: {kind: vdn}}\n"
+    with pytest.raises(Problems, match=r"act in turns.*; choose discrete_sac, double_dqn, impala or ppo"):
+        load(write(text), machine=LARGE)
+
+
 def test_wrappers_of_another_environment_are_dropped(write: Write) -> None:
     text = "environment: {id: 'gymnasium:Pendulum-v1', wrappers: ['gymnasium.wrappers:TimeAwareObservation']}\nagents: {count: 1}\n"
     loaded = load(write(text), ["environment.id=gymnasium:CartPole-v1"], machine=LARGE)
