@@ -1,4 +1,5 @@
-"""An environment that hangs in `step`, and one that dies by a signal: it is restarted with its cause, and the host stays."""
+"""An environment that hangs in `step`, and one that dies by a signal: it is restarted with its cause, and the host stays. One that fails at
+its first step is not restarted."""
 
 from __future__ import annotations
 
@@ -68,3 +69,25 @@ def test_a_hang_and_a_segmentation_fault(tmp_path: Path) -> None:
     assert "faulty.py" in log and "Fatal Python error: Segmentation fault" in log, "both stacks are in the log"
     assert json.loads((directory / "run.json").read_text())["state"] == "DONE"
     assert processes_of(directory) == []
+
+
+WRONG = """
+from gymnasium.envs.classic_control import CartPoleEnv
+
+
+class Wrong(CartPoleEnv):
+    def step(self):
+        return super().step(0)
+"""
+
+
+def test_an_exception_of_the_first_step_ends_the_run(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    (tmp_path / "wrong.py").write_text(WRONG)
+    (tmp_path / "wrong.yaml").write_text("version: 2\nenvironment: {id: ./wrong.py:Wrong}\nagents: {count: 1}\nuntil: {steps: 1000}\n")
+    done = orchestrate(runs, "up", "wrong.yaml", "--name", "wrong", "--plain", timeout=190)
+    assert done.returncode == 7, done.stderr[-2000:]
+    reason = json.loads((runs / "wrong" / "run.json").read_text())["reason"]
+    assert "TypeError: Wrong.step() takes 1 positional argument but 2 were given" in reason
+    assert "orchestrate check-env ./wrong.py:Wrong" in reason
+    assert not events(runs / "wrong", "node.restart") and processes_of(runs / "wrong") == []
