@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from operator import eq
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ class ContractError(AssertionError):
 class Contract:
     """Rules of one component, by the name that errors begin with."""
 
+    CONSTRUCTOR = "the constructor"
+    current_call: ClassVar[tuple[str, float]] = (CONSTRUCTOR, time.monotonic())
+    """the call that is being made, and since when; between two calls the constructor may be"""
+
     def __init__(self, component: str) -> None:
         self.component = component
 
@@ -55,6 +60,7 @@ class Contract:
     def calling(self, call: str, cure: str = "it must accept these arguments", global_draws: bool = False) -> Iterator[None]:
         """`ContractError` where a call raises anything, or, without `global_draws`, draws from global random generators."""
         before = _global_random()
+        Contract.current_call = (call, time.monotonic())
         try:
             yield
         except ContractError:
@@ -62,6 +68,8 @@ class Contract:
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             self.broken(f"{call} raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})", cure, error)
+        finally:
+            Contract.current_call = (self.CONSTRUCTOR, time.monotonic())
         for name, state in () if global_draws else _global_random().items():
             text = f"{call} draws from the global random generator of {name}, and runs do not repeat"
             self.require(state == before[name], text, "draw from generators made of the seeds that the component receives")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from murmuration.testing import try_environment
@@ -58,3 +63,36 @@ def test_images_that_are_never_drawn_are_found() -> None:
     assert "the image of agent-0, agent-1 did not change within an episode, in 40 random steps" in trial.rule
     assert "environment.options.render_mode: rgb_array" in trial.cure
     assert try_environment("pettingzoo.butterfly:pistonball_v6", {**options, "render_mode": "rgb_array"}, steps=40).ok
+
+
+HANGING = """
+import threading
+
+from gymnasium.envs.classic_control import CartPoleEnv
+
+
+class Hanging(CartPoleEnv):
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+        if where == "constructor":
+            threading.Event().wait()
+
+    def step(self, action):
+        if self.where == "step":
+            threading.Event().wait()
+        return super().step(action)
+"""
+
+
+@pytest.mark.parametrize(("where", "call"), [("constructor", "the constructor"), ("step", "step(action)")])
+def test_a_call_that_does_not_return_is_a_broken_rule(tmp_path: Path, where: str, call: str) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    request = {"id": "./hanging.py:Hanging", "options": {"where": where}}
+    words = [sys.executable, "-m", "murmuration.testing", json.dumps(request), "trial.json", "3"]
+    paths = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": ""}
+    done = subprocess.run(words, cwd=tmp_path, env=paths, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "trial.json").read_text())
+    assert not found["ok"] and found["rule"] == f"{call} has not returned for 3 s"
+    assert "hanging.py" in done.stderr, "the stack shows where it is"

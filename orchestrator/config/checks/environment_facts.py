@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from protocols.spaces.layout import Layout
 
 Edges = Sequence[tuple[str, str]]
+_PATIENCE = 20.0
+"""seconds after which a constructor that has not returned is mentioned"""
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,21 @@ def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], e
     the options fit their class."""
     from env_server.environments.registry import problems  # imported at first use, with numpy
 
+    late = threading.Timer(_PATIENCE, _print_delay, (settings.id,))
+    late.daemon = True
+    late.start()
     try:
         return [(tuple(problem.path), problem.message) for problem in problems(settings, agents, edges)]
     except Exception as error:  # code of third parties: whatever it raises, this environment cannot be played
         text = f"{settings.id} cannot be made: {type(error).__name__}: {error}; where it fails: orchestrate check-env {settings.id}"
         return [(("environment", "id"), text)]
+    finally:
+        late.cancel()
+
+
+def _print_delay(environment_id: str) -> None:
+    text = f"the constructor of {environment_id} has not returned for {_PATIENCE:g} s; where it is: orchestrate check-env {environment_id}"
+    sys.stderr.write(text + "\n")
 
 
 def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
