@@ -16,7 +16,7 @@ discounted sums of the rewards to the end of the rollout, and V of what followed
 
 With `normalize_values` V(s) = mean + sd * network(s), with the running mean and standard deviation of the targets, weighted by 0.9 of
 before for each gradient step (PopArt-IMPALA, Hessel et al., arXiv 1809.04474, without its rescaling of the last layer); sd is at
-least min(1, largest |reward| so far), and at least 1 before the first reward that is not 0.
+least min(1, largest |reward| / share of rewards that are not 0), and at least 1 before the first of these.
 Both heads share their layers, and the squared errors of large returns would drown the policy's gradient there. Without it mean = 0 and
 sd = 1, as published by Espeholt et al.
 
@@ -164,10 +164,10 @@ class IMPALA(FlatComponent, Learner):
         return {"policy": [self.vector] if self.moments is None else [self.vector, self.moments.sums]}
 
     def live(self) -> State:
-        """The network, the moments of the targets, and the largest reward."""
+        """The network, the moments of the targets, and what it knows of rewards."""
         if self.moments is None:
             return {"network": self.vector}
-        return {"network": self.vector, "target_moments": self.moments.sums, "largest_reward": self.moments.largest_reward}
+        return {"network": self.vector, "target_moments": self.moments.sums, "rewards": self.moments.rewards}
 
 
 class VTraceReturns(NamedTuple):

@@ -17,7 +17,8 @@ with V of the observation that followed. Values are recomputed when learning sta
 
 With `normalize_values` V(s) = mean + sd * network(s), with the running mean and standard deviation of the targets, weighted by 0.9 of
 before for each rollout (the value normalisation of MAPPO, arXiv 2103.01955): step size and gradient norm then suit returns of any size. sd
-is at least min(1, largest |reward| so far), and at least 1 before the first reward that is not 0. Without it mean = 0 and sd = 1.
+is at least min(1, largest |reward| / share of rewards that are not 0), and at least 1 before the first of these. Without it mean = 0 and
+sd = 1.
 
 Averaged with neighbours: `policy`, the policy network and the log standard deviations, and `critic`, the value network. With
 `normalize_values` the first and second moments of the targets are in `critic` too, so that V of an average has the moments that the
@@ -295,7 +296,7 @@ class PPO(FlatComponent, Learner):
         if self.log_std is not None:
             live["log_std"] = self.log_std.detach()
         if self.moments is not None:
-            live |= {"target_moments": self.moments.sums, "largest_reward": self.moments.largest_reward}
+            live |= {"target_moments": self.moments.sums, "rewards": self.moments.rewards}
         return live
 
     def state_dict(self) -> State:

@@ -235,6 +235,6 @@ def test_what_was_learnt_outlives_a_restart(memory: int) -> None:
     assert torch.equal(student.vector, other.vector) and other.updates == student.updates
     with pytest.raises(ValueError, match="frames is missing"):
         other.load_state_dict({name: part for name, part in student.state_dict().items() if name != "frames"})
-    assert "largest_reward" in student.live()
+    assert "rewards" in student.live()
     with pytest.raises(ValueError, match="network has shape"):
         learner(hidden=[8]).load_state_dict(student.state_dict())

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agent_node.contracts import Batch, PolicySpec
+from agent_node.learners.library.target_moments import TargetMoments
 from agent_node.learners.ppo import PPO
 from agent_node.learners.settings import PPOSettings
 
@@ -190,6 +191,17 @@ def test_the_floor_of_advantages_follows_small_rewards(rewards: tuple[float, flo
     restored = learner(seed=1)
     restored.load_state_dict(ppo.state_dict())
     assert restored.advantage_floor() == ppo.advantage_floor()
+
+
+@pytest.mark.parametrize(
+    ("rewards", "least"),
+    [((0.0,) * 4, 1.0), ((0.001,) * 4, 0.001), ((0.0, 0.0, 0.0, 0.001), 0.004), ((0.0, 0.0, 0.0, 0.9), 1.0), ((-5.0,) * 4, 1.0)],
+    ids=["none", "small", "small and rare", "rare", "large"],
+)
+def test_the_least_deviation_of_targets_follows_small_rewards(rewards: tuple[float, ...], least: float) -> None:
+    moments = TargetMoments(torch.device("cpu"))
+    moments.update(torch.zeros(4), torch.tensor(rewards))
+    assert float(moments.center_and_scale()[1]) == pytest.approx(least)
 
 
 def test_normalised_values_have_the_moments_of_the_targets() -> None:
