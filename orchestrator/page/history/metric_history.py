@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-MOST_POINTS = 4_000_000
+MOST_POINTS = 1_000_000
 """points of all series together (32 bytes each); beyond it every series is thinned"""
 _THINNEST = 64
 """points that a series keeps in any case"""
