@@ -117,11 +117,14 @@ def _print(console: Console, summary: RunSummary) -> None:
 
         line(f"its run server is gone; {advice(Path(summary.directory))}", "yellow")
     if curves := summary.training:
-        rows = [(c.name, f"{c.first:.3f}", f"{c.best:.3f}", count(c.best_step), f"{c.last:.3f}", sparkline(c.values, BINS)) for c in curves]
+        rows = [
+            (c.name, decimal(c.first, 3), decimal(c.best, 3), count(c.best_step), decimal(c.last, 3), sparkline(c.values, BINS))
+            for c in curves
+        ]
         print_table(console, "training", ("figure", "first", "best", "at step", "last", ""), rows)
     if curves := summary.evaluation:
         evaluated = [
-            (c.name.removeprefix("eval."), f"{c.first:.3f}", f"{c.best:.3f}", count(c.best_episode), f"{c.last:.3f}", str(c.points),
+            (c.name.removeprefix("eval."), decimal(c.first, 3), decimal(c.best, 3), count(c.best_episode), decimal(c.last, 3), str(c.points),
              sparkline(c.values, 24))
             for c in curves
         ]  # fmt: skip
@@ -260,13 +263,13 @@ def _print_comparison(console: Console, found: RunComparison) -> None:
     if found.metrics:
         compared = []
         for name, estimates in found.metrics.items():
-            shape = form(value for one in estimates for value in (one.value, *(one.interval or ())))
             cells = []
             for one in estimates:
+                shape = form((one.value, *(one.interval or ())))  # one for all sides would hide the smallest
                 if one.value is None:
                     cells.append("-")
                 elif one.n == 1 and not one.failed:
-                    cells.append(plain(f"{one.value:{shape}}") if len(estimates) > 1 else alone(one.value))
+                    cells.append(alone(one.value))
                 else:
                     count = f"n={one.n}" + (f" of {one.n + one.failed}" if one.failed else "")
                     between = interval(one, shape) if one.interval else ""

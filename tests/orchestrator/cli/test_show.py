@@ -1,6 +1,7 @@
 """Results of a finished run, from files written by hand and numbers computed by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,19 @@ def test_figures(run: Path) -> None:
     assert summary.restarts == {"agent-1": 2}
     assert (summary.seed, summary.elapsed, summary.state) == (7, 270.0, "DONE")
     assert curve_text(individual) == "0.25 -> 0.50 (best 0.75 at episode 100)"
+
+
+def test_small_returns_keep_significant_digits(run: Path, orchestrate: Orchestrate) -> None:
+    other = run.with_name("day")
+    shutil.copytree(run, other)
+    (other / "config.json").write_text((run / "config.json").read_text().replace("ring", "star"))
+    for directory, values in ((run, (0.0127, 0.0134)), (other, (10.0, 20000.0))):
+        with (directory / "nodes" / "env-0" / "metrics.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in row("env-0", "eval.own.return", *values)[1])
+    curve = next(c for c in summarize(RecordedRun(run)).evaluation if c.name == "eval.own.return")
+    assert curve_text(curve) == "0.0127 -> 0.0134"
+    compared = orchestrate("compare", "night", "day", "--metric", "eval.own.return").stdout
+    assert compared.split()[-2:] == ["0.0134", "20,000"]
 
 
 def test_the_words_after_a_run(run: Path) -> None:
