@@ -144,7 +144,7 @@ def _print(console: Console, summary: RunSummary) -> None:
             found.append((node, *numbers, size(taken_a_refresh(sums)), f"{sums.get('refused', 0):.0f}"))
         print_table(console, "statistics", ("node", "agents", "missing", "published", "taken a refresh", "refused"), found)
     if curves := summary.world_model:
-        errors = [(c.name.removeprefix("world_model."), f"{c.first:.4g}", f"{c.best:.4g}", f"{c.last:.4g}") for c in curves]
+        errors = [(c.name.removeprefix("world_model."), f"{c.first:.4g}", _cell("", c.best), f"{c.last:.4g}") for c in curves]
         print_table(console, "world model", ("figure", "first", "best", "last"), errors)
     if summary.contraction_predicted is not None:
         line(f"\n{summary.averaged}", "bold")

@@ -181,7 +181,7 @@ def _predicted(config: dict[str, Any]) -> float | None:
 def curve_text(c: MetricCurve) -> str:
     """`0.12 -> 0.83 (best 0.85)`."""
     form = numbers.decimal if abs(c.last) >= 1e-3 or c.last == 0 else numbers.small
-    best = "" if c.best in (c.last, c.first) else f" (best {form(c.best)} at episode {numbers.count(c.best_episode)})"
+    best = "" if c.best in (None, c.last, c.first) else f" (best {form(c.best)} at episode {numbers.count(c.best_episode)})"
     return f"{form(c.first)} -> {form(c.last)}{best}" if c.points > 1 else form(c.last)
 
 

@@ -103,6 +103,14 @@ def test_small_returns_keep_significant_digits(run: Path, orchestrate: Orchestra
     assert compared.split()[-2:] == ["0.0134", "20,000"]
 
 
+def test_metrics_without_a_direction_have_no_best(run: Path) -> None:
+    with (run / "nodes" / "env-0" / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in row("env-0", "eval.own.length", 38.0, 500.0, 40.0)[1])
+    curve = next(c for c in summarize(RecordedRun(run)).evaluation if c.name == "eval.own.length")
+    assert (curve.best, curve.best_episode, curve.best_step) == (None, None, None)
+    assert curve_text(curve) == "38.00 -> 40.00"
+
+
 def test_the_words_after_a_run(run: Path) -> None:
     text = " ".join(after_run(run).split())
     assert "eval.own.success.individual 0.25 -> 0.50 (best 0.75 at episode 100)" in text
