@@ -102,7 +102,7 @@ def _print(console: Console, summary: RunSummary) -> None:
     from rich.text import Text
 
     from orchestrator.results.metric_series import BINS
-    from orchestrator.results.run_summary import curve_text, taken_a_refresh, time_text
+    from orchestrator.results.run_summary import curve_text, heading, taken_a_refresh, time_text
     from orchestrator.terminal.tables import print_table
 
     def line(text: str, style: str = "") -> None:
@@ -118,13 +118,20 @@ def _print(console: Console, summary: RunSummary) -> None:
         line(f"its run server is gone; {advice(Path(summary.directory))}", "yellow")
     if curves := summary.training:
         rows = [
-            (c.name, decimal(c.first, 3), decimal(c.best, 3), count(c.best_step), decimal(c.last, 3), sparkline(c.values, BINS))
+            (
+                heading(c, summary.agents),
+                decimal(c.first, 3),
+                decimal(c.best, 3),
+                count(c.best_step),
+                decimal(c.last, 3),
+                sparkline(c.values, BINS),
+            )
             for c in curves
         ]
         print_table(console, "training", ("figure", "first", "best", "at step", "last", ""), rows)
     if curves := summary.evaluation:
         evaluated = [
-            (c.name.removeprefix("eval."), decimal(c.first, 3), decimal(c.best, 3), count(c.best_episode), decimal(c.last, 3), str(c.points),
+            (heading(c, summary.agents).removeprefix("eval."), decimal(c.first, 3), decimal(c.best, 3), count(c.best_episode), decimal(c.last, 3), str(c.points),
              sparkline(c.values, 24))
             for c in curves
         ]  # fmt: skip

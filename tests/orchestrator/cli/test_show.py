@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.results.run_summary import after_run, curve_text, summarize
+from orchestrator.results.run_summary import after_run, curve_text, heading, summarize
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate
 
 
@@ -99,6 +99,8 @@ def test_small_returns_keep_significant_digits(run: Path, orchestrate: Orchestra
             file.writelines(json.dumps(line) + "\n" for line in row("env-0", "eval.own.return", *values)[1])
     curve = next(c for c in summarize(RecordedRun(run)).evaluation if c.name == "eval.own.return")
     assert curve_text(curve) == "0.0127 -> 0.0134"
+    assert [heading(curve, agents) for agents in (1, 4)] == ["eval.own.return", "eval.own.return (all members)"]
+    assert "own.return (all members) 0.0127" in " ".join(orchestrate("show", "night").stdout.split())
     compared = orchestrate("compare", "night", "day", "--metric", "eval.own.return").stdout
     assert compared.split()[-2:] == ["0.0134", "20,000"]
 

@@ -123,7 +123,7 @@ def test_plain_lines_one_a_period_and_one_an_event() -> None:
     assert stream.getvalue().splitlines()[0].split() == ["agent-0", "up", "double_dqn", "+", "ensemble(5)", "1.9", "s"]
     assert len(lines) == 3
     assert "WARN  agent-2: killed by signal 9" in lines[0]
-    assert "52 %  elapsed 2:31  left 2:20  nodes 5/5  episodes 1 204  steps 20 000  return 0.52" in lines[1]
+    assert "52 %  elapsed 2:31  left 2:20  nodes 5/5  episodes 1 204  steps 20 000  return per agent 0.52" in lines[1]
     assert stream.getvalue().isascii()
     assert "\x1b" not in stream.getvalue()
 
