@@ -51,6 +51,14 @@ def test_the_main_configuration_with_an_environment_without_goals() -> None:
     assert all(f"# {notice}" in resolved_yaml(configuration, notices=loaded.notices) for notice in loaded.notices)
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_the_option_is_set_to_the_value_that_gives_the_number_of_agents(write: Write, count: int) -> None:
+    loaded = load(write(f"environment: {{id: 'mpe2:simple_adversary_v3'}}\nagents: {{count: {count}}}\n"), machine=LARGE)
+    assert loaded.configuration.environment.options == {"N": count - 1}
+    text = f"environment.options.N: set to {count - 1}, which makes {count} agents (agents.count)"
+    assert any(notice.startswith(text) for notice in loaded.notices), loaded.notices
+
+
 def test_the_resolved_form_loads_to_the_same_without_notices(tmp_path: Path) -> None:
     loaded = load(MAIN, ["environment.id=mpe2:simple_spread_v3"], machine=LARGE)
     again = tmp_path / "config.yaml"
