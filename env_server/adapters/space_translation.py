@@ -174,8 +174,8 @@ def _ranges(agent: str, layout: Layout, encode: Encoder, action: spaces.Box) -> 
     if not bool(np.all((np.abs(low) <= _BOUND) & (np.abs(high) <= _BOUND))):
         raise ConfigurationError(
             f"{agent} has the unbounded action space {short_name(action)}; give the environment's own action_space finite low and "
-            "high, or name a function in environment.wrappers that does, for example def bounded(env): return gymnasium.wrappers.TransformAction(env, "
-            "lambda action: action, gymnasium.spaces.Box(-1, 1, env.action_space.shape))"
+            "high, or name a function in environment.wrappers that does, for example def bounded(env): return "
+            "gymnasium.wrappers.TransformAction(env, lambda action: action, gymnasium.spaces.Box(-1, 1, env.action_space.shape))"
         )
     if low.size > _MOST_AXES:
         raise ConfigurationError(f"{agent} has {low.size} continuous actions; at most {_MOST_AXES} are supported")

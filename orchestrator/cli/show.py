@@ -131,8 +131,8 @@ def _print(console: Console, summary: RunSummary) -> None:
         print_table(console, "training", ("figure", "first", "best", "at step", "last", ""), rows)
     if curves := summary.evaluation:
         evaluated = [
-            (heading(c, summary.agents).removeprefix("eval."), decimal(c.first, 3), decimal(c.best, 3), count(c.best_episode), decimal(c.last, 3), str(c.points),
-             sparkline(c.values, 24))
+            (heading(c, summary.agents).removeprefix("eval."), decimal(c.first, 3), decimal(c.best, 3), count(c.best_episode),
+             decimal(c.last, 3), str(c.points), sparkline(c.values, 24))
             for c in curves
         ]  # fmt: skip
         print_table(console, "evaluation", ("figure", "first", "best", "at episode", "last", "points", ""), evaluated)
