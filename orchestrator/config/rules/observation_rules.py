@@ -53,7 +53,9 @@ def _images(subject: RuleContext) -> Iterator[Finding]:
     for top, settings, sight in subject.observers:
         least = settings.learner.least_image_side
         if least and sight.image is None:
-            yield Finding((*top, "learner", "network"), f"{environment} shows no images; write auto")
+            boxes = [space for space, _ in subject.facts.flattened if space.startswith("Box(")]
+            text = f"; images have dtype uint8, and it shows {boxes[0]}; return values from 0 to 255 as uint8, or" if boxes else ";"
+            yield Finding((*top, "learner", "network"), f"{environment} shows no images{text} write auto")
         if sight.image is None:
             continue
         height, width, channels = sight.image

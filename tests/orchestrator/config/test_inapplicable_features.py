@@ -84,6 +84,37 @@ def test_flattened_observations_are_a_notice(write: Write) -> None:
     assert [line for line in loaded.notices if line.startswith("environment")] == [f"environment.id: {text} (discrete values one-hot)"]
 
 
+FLOATS = """
+import gymnasium
+import numpy as np
+
+
+class Floats(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 1, (20, 20, 1), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros((20, 20, 1), np.float32), {}
+
+    def step(self, action):
+        return np.zeros((20, 20, 1), np.float32), 0.0, True, False, {}
+"""
+
+
+def test_images_of_another_dtype_are_a_notice(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "floats_of_a_test.py").write_text(FLOATS)
+    monkeypatch.chdir(tmp_path)
+    file = write("environment: {id: './floats_of_a_test.py:Floats'}\nagents: {count: 1}\n")
+    text = (
+        "observations Box(0.0, 1.0, (20, 20, 1), float32) of agent-0 are flattened to one vector of 400 numbers (images have dtype uint8)"
+    )
+    assert f"environment.id: {text}" in load(file, machine=LARGE).notices
+    with pytest.raises(Problems) as caught:
+        load(file, ["agents.learner={kind: ppo, network: cnn}"], machine=LARGE)
+    text = "images have dtype uint8, and it shows Box(0.0, 1.0, (20, 20, 1), float32); return values from 0 to 255 as uint8, or write auto"
+    assert text in str(caught.value)
+
+
 IMAGES = """\
 environment:
   id: gymnasium:minigrid:MiniGrid-Empty-5x5-v0
