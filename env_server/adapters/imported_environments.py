@@ -85,9 +85,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; {found}" if found else ""
 
 
-def unknown(identifier: str, detail: str) -> EnvironmentProblem:
-    """The id names no environment."""
-    return problem(f"{identifier!r}: {detail}", "environment", "id")
+def unknown(identifier: str, detail: str, missing: bool = False) -> EnvironmentProblem:
+    """The id names no environment, or one whose package is `missing`."""
+    return EnvironmentProblem(OptionProblem(("environment", "id"), f"{identifier!r}: {detail}", missing))
 
 
 def _gymnasium_id(name: str) -> str:
@@ -105,7 +105,7 @@ def _module(name: str) -> ModuleType | None:
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             return None
-        raise unknown(name, f"it needs the package {error.name}, which is missing: install it") from error
+        raise unknown(name, f"it needs the package {error.name}, which is missing: install it", True) from error
 
 
 def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
@@ -121,7 +121,8 @@ def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
         try:
             made = gymnasium.make(name, disable_env_checker=True, **settings.options)
         except (gymnasium.error.Error, ImportError) as error:
-            raise unknown(settings.id, str(error)) from error
+            missing = isinstance(error, (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError))
+            raise unknown(settings.id, str(error), missing) from error
         except Exception as error:
             raise _not_made(settings, error, None) from error
         return _parallel(settings, wrapped(made))
@@ -137,7 +138,7 @@ def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Maker
         found = None
     if found is None:
         text = f"there is no package {package} here: {cure}{'' if package in PACKAGES else nearest(package, PACKAGES)}"
-        raise unknown(settings.id, text)
+        raise unknown(settings.id, text, package in PACKAGES)
     if package == _ATARI:
         settings = _with_roms(settings)
     known = [entry.name for entry in iter_modules(found.submodule_search_locations or []) if "_v" in entry.name]
@@ -145,7 +146,7 @@ def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Maker
         return _from_module(settings, import_module(f"{package}.{name}"))
     except ModuleNotFoundError as error:
         if error.name not in (f"{package}.{name}", package):
-            raise unknown(settings.id, f"it needs the package {error.name}, which is missing: {cure}") from error
+            raise unknown(settings.id, f"it needs the package {error.name}, which is missing: {cure}", True) from error
         factory = getattr(import_module(package), name, None)
         if not callable(factory):
             kind = "environment" if known else "environment or factory"
@@ -165,7 +166,7 @@ def _with_roms(settings: EnvironmentSettings) -> EnvironmentSettings:
     found = find_spec("ale_py")  # it is not imported, since only its files are needed
     if found is None or not found.submodule_search_locations:
         text = f"the ROM files of the games are those of the package ale-py, which is missing: {PACKAGES[_ATARI]}"
-        raise unknown(settings.id, f"{text}, or name their directory in environment.options.{_ROMS}")
+        raise unknown(settings.id, f"{text}, or name their directory in environment.options.{_ROMS}", True)
     return settings.model_copy(update={"options": {**settings.options, _ROMS: found.submodule_search_locations[0]}})
 
 
@@ -197,6 +198,8 @@ def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed:
             raise
         except ConfigurationError as error:
             raise unknown(settings.id, str(error)) from error
+        except ModuleNotFoundError as error:
+            raise unknown(settings.id, f"it needs the package {error.name}, which is missing: install it", True) from error
         except Exception as error:
             raise _not_made(settings, error, signed) from error
 

@@ -21,7 +21,7 @@ from murmuration.testing.contract import Contract, ContractError
 from murmuration.testing.environment_check import check_environment, random_action, set_random_goals
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.component_registry import kinds
-from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.errors import ConfigurationError, ExitCode
 from protocols.spaces.layout import Layout
 
 SECONDS = 3.0
@@ -58,6 +58,8 @@ class EnvironmentTrial:
     rule: str = ""
     """the first broken rule; empty: none is broken"""
     cure: str = ""
+    missing: bool = False
+    """whether the rule is broken because a package is missing"""
 
     @property
     def ok(self) -> bool:
@@ -80,6 +82,7 @@ def try_environment(id: str, options: Mapping[str, Any] = {}, agents: int | None
         trial.rule, trial.cure = error.rule, error.cure
     except (ConfigurationError, ValueError) as error:
         text = _first(error) if isinstance(error, EnvironmentProblem) else str(error)
+        trial.missing = isinstance(error, ConfigurationError) and error.exit_code == ExitCode.RESOURCES
         rule, _, cure = text.rpartition("; " if "; " in text else ": ")
         trial.rule, trial.cure = (rule, cure) if rule else (cure, "correct the id or its options")
     except Exception as error:

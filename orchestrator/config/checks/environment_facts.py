@@ -8,9 +8,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from env_server.settings import EnvironmentSettings
-from orchestrator.config.parsing.yaml_tree import Path
 
 if TYPE_CHECKING:
+    from env_server.environments.environment_factory import OptionProblem
     from protocols.spaces.layout import Layout
 
 Edges = Sequence[tuple[str, str]]
@@ -64,16 +64,17 @@ class EnvironmentFacts:
         return self.goals > 0 or self.vector_goals
 
 
-def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
-    """(path, message) of everything that keeps these agents from playing it, found on one copy, made as the environment server makes it;
+def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[OptionProblem]:
+    """Everything that keeps these agents from playing it, found on one copy, made as the environment server makes it;
     the options fit their class."""
+    from env_server.environments.environment_factory import OptionProblem
     from env_server.environments.registry import problems  # imported at first use, with numpy
 
     try:
-        return [(tuple(problem.path), problem.message) for problem in problems(settings, agents, edges)]
+        return problems(settings, agents, edges)
     except Exception as error:  # code of third parties: whatever it raises, this environment cannot be played
         text = f"{settings.id} cannot be made: {type(error).__name__}: {error}; where it fails: orchestrate check-env {settings.id}"
-        return [(("environment", "id"), text)]
+        return [OptionProblem(("environment", "id"), text)]
 
 
 def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:

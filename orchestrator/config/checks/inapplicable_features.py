@@ -100,7 +100,7 @@ def agent_count_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment
     for value in range(count, max(count - _OTHER_AGENTS, 1) - 1, -1):
         changed = settings.model_copy(update={"options": {**settings.options, option: value}})
         found = environment_problems(changed, subject.configuration.agent_names(), ())
-        if any(path[:2] in (("agents", "count"), ("environment", "options")) for path, _ in found):
+        if any(one.path[:2] in (("agents", "count"), ("environment", "options")) for one in found):
             continue
         text = f"set to {count}, the number of agents" if value == count else f"set to {value}, which makes {count} agents"
         return [Adjustment(("environment", "options", option), value, f"{text} (agents.count)")]

@@ -80,7 +80,7 @@ def test_games_without_their_packages_name_the_extra(package: str, text: str, mo
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     (found,) = problems(settings("pettingzoo.atari:pong_v3"), names(2))
-    assert text in found.message and "pip install 'murmuration-rl[atari]'" in found.message
+    assert text in found.message and "pip install 'murmuration-rl[atari]'" in found.message and found.missing
 
 
 def test_the_games_of_atari_are_played_from_the_files_of_a_package() -> None:

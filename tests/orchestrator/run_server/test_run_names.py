@@ -64,7 +64,7 @@ def test_names_that_are_none(name: str, tmp_path: Path) -> None:
 
 
 def test_capital_letters_have_the_name_in_small_ones_as_their_cure(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="; write wrongstepsig$"):
+    with pytest.raises(ConfigurationError, match=r"; write wrongstepsig$"):
         check_name(tmp_path, "WrongStepSig")
 
 
