@@ -50,6 +50,8 @@ def check_env(
     else:
         if settings.verbosity >= 0:
             print_text(trial_text(found))
+            if found.get("warning"):
+                print_error(f"warning: {found['warning']}")
         if not found["ok"]:
             print_error(f"{environment}: {found['rule']}\n  -> {found['cure']}")
     if not found["ok"]:

@@ -134,9 +134,10 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         text = f"{shown(value)} is not one of {', '.join(_kinds(here))}"
         suggestion = nearest(str(value), _kinds(here))
     elif kind == "union_tag_not_found":
-        fitting = _kinds_with(here, list(value)) if isinstance(value, dict) and value else []
-        keys_given = f"with {', '.join(map(str, value))} " if fitting else ""
-        text = f'the key "kind" is missing; {keys_given}it is one of {", ".join(fitting or _kinds(here))}'
+        given = list(value) if isinstance(value, dict) else []
+        fitting = _kinds_with(here, given) if given else []
+        where = f"with {', '.join(map(str, given))} " if fitting else ""
+        text = f'the key "kind" is missing; {where}it is one of {", ".join(fitting or _kinds(here))}'
     else:
         choices = [str(choice) for choice in here.choices] if here is not None else []
         removed = removed_value(path, value, root) if kind == "literal_error" else None

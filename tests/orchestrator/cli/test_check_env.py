@@ -46,6 +46,13 @@ def test_a_missing_package_is_a_missing_resource(orchestrate: Orchestrate, tmp_p
     assert done.returncode == 3, "another mistake is one of the configuration"
 
 
+def test_an_observation_outside_of_its_space_is_a_warning(orchestrate: Orchestrate) -> None:
+    done = orchestrate("check-env", f"{HERE}:Outside", "--steps", "40")
+    assert done.returncode == 0 and "no rule is broken" in done.stdout
+    text = "the observation of left from step has 1.5 at component [0], outside of [-1, 1], the bounds of its space"
+    assert done.stderr.startswith(f"warning: {text}"), done.stderr
+
+
 def test_what_is_no_option_is_a_mistake_in_usage(orchestrate: Orchestrate) -> None:
     done = orchestrate("check-env", "landmarks", "horizon")
     assert done.returncode == 2 and "write option=value" in done.stderr
