@@ -19,8 +19,8 @@ from env_server.adapters.image_observations import is_image
 from env_server.environments.environment_factory import EnvironmentProblem, OptionProblem, draw_in_memory, problem, problems_at
 from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
-from protocols.runtime.suggestions import hint
-from protocols.runtime.user_code import names_file, user_function
+from protocols.runtime.suggestions import hint, suggestions
+from protocols.runtime.user_code import located, names_file, user_function
 
 DRAWN = "rgb_array"
 """the render mode of pictures in memory"""
@@ -62,6 +62,8 @@ def maker(settings: EnvironmentSettings, known: Sequence[str] = ()) -> Maker:
     if package == _GYMNASIUM:
         return _gymnasium(settings, name)
     if not _MODULE.match(package) or (colon and not _MODULE.match(name)):
+        if not colon and (found := _gymnasium_id(package)):
+            raise unknown(settings.id, found)
         raise unknown(settings.id, "write package:module, for example mpe2:simple_spread_v3, package.module:factory, or ./file.py:factory")
     place = str(Path.cwd())
     if place not in sys.path:
@@ -83,9 +85,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; {found}" if found else ""
 
 
-def unknown(identifier: str, detail: str) -> EnvironmentProblem:
-    """The id names no environment."""
-    return problem(f"{identifier!r}: {detail}", "environment", "id")
+def unknown(identifier: str, detail: str, missing: bool = False) -> EnvironmentProblem:
+    """The id names no environment, or one whose package is `missing`."""
+    return EnvironmentProblem(OptionProblem(("environment", "id"), f"{identifier!r}: {detail}", missing))
+
+
+def _gymnasium_id(name: str) -> str:
+    """The cure where `name` is, or resembles, the name of an environment of Gymnasium without a prefix; else nothing."""
+    import gymnasium
+
+    names = [name] if name in gymnasium.registry else suggestions(name, gymnasium.registry)
+    return f'unknown environment; did you mean "gymnasium:{names[0]}"?' if names else ""
 
 
 def _module(name: str) -> ModuleType | None:
@@ -95,7 +105,7 @@ def _module(name: str) -> ModuleType | None:
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             return None
-        raise unknown(name, f"it needs the package {error.name}, which is missing: install it") from error
+        raise unknown(name, f"it needs the package {error.name}, which is missing: install it", True) from error
 
 
 def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
@@ -110,10 +120,11 @@ def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
     def make() -> Any:
         try:
             made = gymnasium.make(name, disable_env_checker=True, **settings.options)
-        except TypeError as error:
-            raise _wrong_options(settings, error, None) from error
         except (gymnasium.error.Error, ImportError) as error:
-            raise unknown(settings.id, str(error)) from error
+            missing = isinstance(error, (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError))
+            raise unknown(settings.id, str(error), missing) from error
+        except Exception as error:
+            raise _not_made(settings, error, None) from error
         return _parallel(settings, wrapped(made))
 
     return make
@@ -127,7 +138,7 @@ def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Maker
         found = None
     if found is None:
         text = f"there is no package {package} here: {cure}{'' if package in PACKAGES else nearest(package, PACKAGES)}"
-        raise unknown(settings.id, text)
+        raise unknown(settings.id, text, package in PACKAGES)
     if package == _ATARI:
         settings = _with_roms(settings)
     known = [entry.name for entry in iter_modules(found.submodule_search_locations or []) if "_v" in entry.name]
@@ -135,7 +146,7 @@ def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Maker
         return _from_module(settings, import_module(f"{package}.{name}"))
     except ModuleNotFoundError as error:
         if error.name not in (f"{package}.{name}", package):
-            raise unknown(settings.id, f"it needs the package {error.name}, which is missing: {cure}") from error
+            raise unknown(settings.id, f"it needs the package {error.name}, which is missing: {cure}", True) from error
         factory = getattr(import_module(package), name, None)
         if not callable(factory):
             kind = "environment" if known else "environment or factory"
@@ -155,7 +166,7 @@ def _with_roms(settings: EnvironmentSettings) -> EnvironmentSettings:
     found = find_spec("ale_py")  # it is not imported, since only its files are needed
     if found is None or not found.submodule_search_locations:
         text = f"the ROM files of the games are those of the package ale-py, which is missing: {PACKAGES[_ATARI]}"
-        raise unknown(settings.id, f"{text}, or name their directory in environment.options.{_ROMS}")
+        raise unknown(settings.id, f"{text}, or name their directory in environment.options.{_ROMS}", True)
     return settings.model_copy(update={"options": {**settings.options, _ROMS: found.submodule_search_locations[0]}})
 
 
@@ -183,14 +194,14 @@ def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed:
     def make() -> Any:
         try:
             return _parallel(settings, wrapped(made()))
-        except TypeError as error:
-            raise _wrong_options(settings, error, signed) from error
         except EnvironmentProblem:
             raise
         except ConfigurationError as error:
             raise unknown(settings.id, str(error)) from error
-        except (ValueError, AssertionError) as error:
-            raise problem(f"{settings.id} refuses its options: {error}", "environment", "options") from error
+        except ModuleNotFoundError as error:
+            raise unknown(settings.id, f"it needs the package {error.name}, which is missing: install it", True) from error
+        except Exception as error:
+            raise _not_made(settings, error, signed) from error
 
     return make
 
@@ -246,7 +257,22 @@ def _accepted(factory: Any) -> list[str]:
     return [parameter.name for parameter in signature(factory).parameters.values() if parameter.kind in kinds]
 
 
-def _wrong_options(settings: EnvironmentSettings, error: TypeError, signed: Any) -> EnvironmentProblem:
+def _not_made(settings: EnvironmentSettings, error: Exception, signed: Any) -> EnvironmentProblem:
+    """What the constructor raised, with its line; a call that the options do not fit is about them."""
+    if isinstance(error.__context__, TypeError):  # Gymnasium raises errors of the call again, at a line of its own
+        error = error.__context__
+    called = isinstance(error, TypeError) and "argument" in str(error)
+    if called and settings.options:
+        return _wrong_options(settings, error, signed)
+    cure = "write it in environment.options" if called and "missing" in str(error) else "correct the error there"
+    raised = located(error)
+    if f"({__file__}:" in raised:  # the line of this module says nothing
+        raised = f"{type(error).__name__}: {error}"
+    text = f"{settings.id} cannot be made: {raised}; {cure}"
+    return problem(text, "environment", "options" if settings.options else "id")
+
+
+def _wrong_options(settings: EnvironmentSettings, error: Exception, signed: Any) -> EnvironmentProblem:
     accepted = [] if signed is None else _accepted(signed)
     strange = [name for name in settings.options if accepted and name not in accepted]
     if accepted and any(parameter.kind == Parameter.VAR_KEYWORD for parameter in signature(signed).parameters.values()):

@@ -69,9 +69,13 @@ def masks_in_infos(environment: Any, seed: int) -> dict[Any, int]:
 
 
 def _flattened(environment: Any, agents: Sequence[str]) -> dict[str, str]:
-    """Observation spaces, as text, of the agents whose observations are no arrays."""
+    """Observation spaces, as text, of the agents whose observations are no arrays, or arrays of numbers with several axes."""
     found = {agent: environment.observation_space(name) for agent, name in zip(agents, environment.possible_agents, strict=True)}
-    return {agent: short_name(space) for agent, space in found.items() if not isinstance(space, Box)}
+    return {
+        agent: short_name(space)
+        for agent, space in found.items()
+        if not (isinstance(space, Box) and (len(space.shape) < 2 or space.dtype == np.uint8))
+    }
 
 
 class _AgentSlot:

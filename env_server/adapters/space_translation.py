@@ -173,7 +173,9 @@ def _ranges(agent: str, layout: Layout, encode: Encoder, action: spaces.Box) -> 
         raise ConfigurationError(f"{agent} has the action space {short_name(action)}: a Box of whole numbers; use MultiDiscrete")
     if not bool(np.all((np.abs(low) <= _BOUND) & (np.abs(high) <= _BOUND))):
         raise ConfigurationError(
-            f"{agent} has the unbounded action space {short_name(action)}: wrap it with finite bounds (gymnasium.wrappers.RescaleAction)"
+            f"{agent} has the unbounded action space {short_name(action)}; give the environment's own action_space finite low and "
+            "high, or name a function in environment.wrappers that does, for example def bounded(env): return "
+            "gymnasium.wrappers.TransformAction(env, lambda action: action, gymnasium.spaces.Box(-1, 1, env.action_space.shape))"
         )
     if low.size > _MOST_AXES:
         raise ConfigurationError(f"{agent} has {low.size} continuous actions; at most {_MOST_AXES} are supported")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import VectorEnvironment
 from env_server.settings import EnvironmentSettings
-from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.errors import ConfigurationError, ExitCode
 from protocols.runtime.settings_types import Settings
 from protocols.spaces.goal_space import GoalSpace
 from protocols.spaces.layout import Layout
@@ -38,6 +38,8 @@ class OptionProblem:
 
     path: tuple[str | int, ...]
     message: str
+    missing: bool = False
+    """whether a package is missing"""
 
 
 class EnvironmentProblem(ConfigurationError):
@@ -46,6 +48,8 @@ class EnvironmentProblem(ConfigurationError):
     def __init__(self, *problems: OptionProblem) -> None:
         super().__init__("; ".join(f"{'.'.join(map(str, problem.path))}: {problem.message}" for problem in problems))
         self.problems = list(problems)
+        if problems and all(problem.missing for problem in problems):
+            self.exit_code = ExitCode.RESOURCES
 
 
 def problem(message: str, *path: str | int) -> EnvironmentProblem:
@@ -61,7 +65,7 @@ def problems_at(*path: str | int) -> Iterator[None]:
     except EnvironmentProblem:
         raise
     except ConfigurationError as error:
-        raise problem(str(error), *path) from error
+        raise EnvironmentProblem(OptionProblem(path, str(error), error.exit_code == ExitCode.RESOURCES)) from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from env_server.adapters.imported_environments import maker
 from env_server.adapters.parallel_conversions import SingleAgentParallel, TurnBasedParallel
@@ -21,7 +21,7 @@ from murmuration.testing.contract import Contract, ContractError
 from murmuration.testing.environment_check import check_environment, random_action, set_random_goals
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.component_registry import kinds
-from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.errors import ConfigurationError, ExitCode
 from protocols.spaces.layout import Layout
 
 SECONDS = 3.0
@@ -58,6 +58,10 @@ class EnvironmentTrial:
     rule: str = ""
     """the first broken rule; empty: none is broken"""
     cure: str = ""
+    warning: str = ""
+    """the first observation outside of its space, which breaks no rule"""
+    missing: bool = False
+    """whether the rule is broken because a package is missing"""
 
     @property
     def ok(self) -> bool:
@@ -80,6 +84,7 @@ def try_environment(id: str, options: Mapping[str, Any] = {}, agents: int | None
         trial.rule, trial.cure = error.rule, error.cure
     except (ConfigurationError, ValueError) as error:
         text = _first(error) if isinstance(error, EnvironmentProblem) else str(error)
+        trial.missing = isinstance(error, ConfigurationError) and error.exit_code == ExitCode.RESOURCES
         rule, _, cure = text.rpartition("; " if "; " in text else ": ")
         trial.rule, trial.cure = (rule, cure) if rule else (cure, "correct the id or its options")
     except Exception as error:
@@ -206,6 +211,8 @@ class _Trial(Contract):
         self.require(shape is None or values.shape == shape, text, "return observations of the shape of observation_space")
         finite = values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
         self.require(finite, f"{what} has values that are not finite", "return finite numbers")
+        if not self.trial.warning and (outside := _outside(values, space)):
+            self.trial.warning = f"{what} {outside}; correct the space or the observation"
 
     def reward(self, reward: Any, what: str) -> None:
         try:
@@ -275,6 +282,22 @@ def _legal_sample(space: Any, observation: Any, info: Any) -> Any:
         parts = np.split(found, np.cumsum(space.nvec)[:-1])
     masks = [np.asarray(part, np.int8) for part in parts]
     return space.sample(mask=tuple(masks)) if isinstance(space, MultiDiscrete) else space.sample(mask=masks[0])
+
+
+def _outside(values: Any, space: Any) -> str:
+    """Which value of an observation, and of which component, is not in its space; "" where there is none."""
+    if isinstance(space, Discrete):
+        return "" if space.contains(values[()]) else f"is {values[()]}, and its space is {space}"
+    if not isinstance(space, Box):
+        return ""
+    if space.dtype is not None and space.dtype.kind == "f":  # rounded as the bounds are
+        values = values.astype(space.dtype)
+    wrong = np.argwhere((values < space.low) | (values > space.high))
+    if not len(wrong):
+        return ""
+    index = tuple(wrong[0])
+    place = f"has {values[index]:g} at component [{', '.join(map(str, index))}]" if index else f"is {values[index]:g}"
+    return f"{place}, outside of [{space.low[index]:g}, {space.high[index]:g}], the bounds of its space"
 
 
 def _is_image(layout: Layout) -> bool:

@@ -39,20 +39,23 @@ def check_env(
 ) -> None:
     """Play random steps of an environment: spaces, agents, speed, seeds, signatures, shapes, finite values, range of rewards.
 
-    Exit 0, or 3 with the first broken rule and its cure.
+    Exit 0, or 3 with the first broken rule and its cure, 6 where a package is missing.
     """
     settings = options(context)
     request = {"id": environment, "options": _options(given or []), "agents": agents, "steps": steps}
     found = _played(request)
+    code = ExitCode.OK if found["ok"] else ExitCode.RESOURCES if found.get("missing") else ExitCode.CONFIG
     if settings.json:
-        print_json({**found, "exit_code": int(ExitCode.OK if found["ok"] else ExitCode.CONFIG)})
+        print_json({**found, "exit_code": int(code)})
     else:
         if settings.verbosity >= 0:
             print_text(trial_text(found))
+            if found.get("warning"):
+                print_error(f"warning: {found['warning']}")
         if not found["ok"]:
             print_error(f"{environment}: {found['rule']}\n  -> {found['cure']}")
     if not found["ok"]:
-        raise typer.Exit(int(ExitCode.CONFIG))
+        raise typer.Exit(int(code))
 
 
 def _options(given: list[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
 from orchestrator.cli.completion import complete_overrides, complete_runs
+from orchestrator.results.number_text import decimal
 
 if TYPE_CHECKING:
     from orchestrator.results.playback.checkpoint_episodes import CheckpointPlayback, PlayedEpisode
@@ -90,7 +91,7 @@ def _line(settings: GlobalOptions, number: int, episode: PlayedEpisode) -> None:
         return
     success = "-" if episode.success is None else f"{episode.success:.2f}"
     goal = f"  {episode.goal}  {', '.join(episode.members)}" if episode.goal else ""
-    settings.console().print(f"{number:>7}  {episode.reward:>9.3f}  {success:>7}  {episode.length:>6}{goal}", soft_wrap=True)
+    settings.console().print(f"{number:>7}  {decimal(episode.reward, 3):>9}  {success:>7}  {episode.length:>6}{goal}", soft_wrap=True)
 
 
 def _end(
@@ -127,7 +128,8 @@ def _end(
     console = settings.console()
     for name in ("return", "success", "length"):
         if name in means:
-            form = ".1f" if name == "length" else ".3f"
+            value = means[name].value
+            form = ".1f" if name == "length" else "#.3g" if value is not None and 0 < abs(value) < 0.1 else ".3f"
             console.print(f"{name}: mean {means[name].text(form)}", soft_wrap=True)
     if film is not None:
         cut = "; it ends there, episodes went on" if film["cut"] else ""

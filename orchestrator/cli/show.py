@@ -102,7 +102,7 @@ def _print(console: Console, summary: RunSummary) -> None:
     from rich.text import Text
 
     from orchestrator.results.metric_series import BINS
-    from orchestrator.results.run_summary import curve_text, taken_a_refresh, time_text
+    from orchestrator.results.run_summary import curve_text, heading, taken_a_refresh, time_text
     from orchestrator.terminal.tables import print_table
 
     def line(text: str, style: str = "") -> None:
@@ -117,12 +117,22 @@ def _print(console: Console, summary: RunSummary) -> None:
 
         line(f"its run server is gone; {advice(Path(summary.directory))}", "yellow")
     if curves := summary.training:
-        rows = [(c.name, f"{c.first:.3f}", f"{c.best:.3f}", count(c.best_step), f"{c.last:.3f}", sparkline(c.values, BINS)) for c in curves]
+        rows = [
+            (
+                heading(c, summary.agents),
+                decimal(c.first, 3),
+                decimal(c.best, 3),
+                count(c.best_step),
+                decimal(c.last, 3),
+                sparkline(c.values, BINS),
+            )
+            for c in curves
+        ]
         print_table(console, "training", ("figure", "first", "best", "at step", "last", ""), rows)
     if curves := summary.evaluation:
         evaluated = [
-            (c.name.removeprefix("eval."), f"{c.first:.3f}", f"{c.best:.3f}", count(c.best_episode), f"{c.last:.3f}", str(c.points),
-             sparkline(c.values, 24))
+            (heading(c, summary.agents).removeprefix("eval."), decimal(c.first, 3), decimal(c.best, 3), count(c.best_episode),
+             decimal(c.last, 3), str(c.points), sparkline(c.values, 24))
             for c in curves
         ]  # fmt: skip
         print_table(console, "evaluation", ("figure", "first", "best", "at episode", "last", "points", ""), evaluated)
@@ -141,7 +151,7 @@ def _print(console: Console, summary: RunSummary) -> None:
             found.append((node, *numbers, size(taken_a_refresh(sums)), f"{sums.get('refused', 0):.0f}"))
         print_table(console, "statistics", ("node", "agents", "missing", "published", "taken a refresh", "refused"), found)
     if curves := summary.world_model:
-        errors = [(c.name.removeprefix("world_model."), f"{c.first:.4g}", f"{c.best:.4g}", f"{c.last:.4g}") for c in curves]
+        errors = [(c.name.removeprefix("world_model."), f"{c.first:.4g}", _cell("", c.best), f"{c.last:.4g}") for c in curves]
         print_table(console, "world model", ("figure", "first", "best", "last"), errors)
     if summary.contraction_predicted is not None:
         line(f"\n{summary.averaged}", "bold")
@@ -260,13 +270,13 @@ def _print_comparison(console: Console, found: RunComparison) -> None:
     if found.metrics:
         compared = []
         for name, estimates in found.metrics.items():
-            shape = form(value for one in estimates for value in (one.value, *(one.interval or ())))
             cells = []
             for one in estimates:
+                shape = form((one.value, *(one.interval or ())))  # one for all sides would hide the smallest
                 if one.value is None:
                     cells.append("-")
                 elif one.n == 1 and not one.failed:
-                    cells.append(plain(f"{one.value:{shape}}") if len(estimates) > 1 else alone(one.value))
+                    cells.append(alone(one.value))
                 else:
                     count = f"n={one.n}" + (f" of {one.n + one.failed}" if one.failed else "")
                     between = interval(one, shape) if one.interval else ""

@@ -233,10 +233,11 @@ def _curves_table(title: str, curves: list[MetricCurve], prefix: str) -> Documen
     rows: list[list[Words]] = []
     for curve in curves:
         values = (curve.first, curve.best, curve.last)
+        sizes = [abs(value) for value in values if value is not None]
         # One form for the three, unless it would hide the smallest.
-        shape = form(values) if max(map(abs, values)) < 30 * min(map(abs, values)) else ""
+        shape = form(values) if max(sizes) < 30 * min(sizes) else ""
         cells = [figure(value, shape) if shape else alone(value) for value in values]
-        rows.append([Code(curve.name.removeprefix(prefix)), *cells, f"{curve.best_episode:,}", f"{curve.points:,}"])
+        rows.append([Code(curve.name.removeprefix(prefix)), *cells, alone(curve.best_episode), f"{curve.points:,}"])
     return DocumentTable(title, ["figure", "first", "best", "last", "best at episode", "points"], rows)
 
 

@@ -29,7 +29,9 @@ BINS = 20
 """values of a training metric that are shown"""
 FINAL = 0.1
 """share of a run, counted from its end, over which final values are means"""
-LOWER_IS_BETTER = ("error", "loss", "disagreement", "length")
+LOWER_IS_BETTER = ("error", "loss", "disagreement")
+HIGHER_IS_BETTER = ("return", "success", "aligned", "accuracy", "agreed", "diversity", "covered", "visited")
+"""words in the names of metrics; those with none of either, such as lengths of episodes, have no best value"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,17 @@ Series = dict[str, dict[str, list[MetricPoint]]]
 
 @dataclass(frozen=True)
 class MetricCurve:
-    """A metric over a run: mean over the nodes that measured it, at the first, best and last time."""
+    """A metric over a run: mean over the nodes that measured it, at the first, best and last time. `best` and its place are None where
+    neither a lower nor a higher value is better."""
 
     name: str
     first: float
-    best: float
+    best: float | None
     last: float
-    best_episode: int
+    best_episode: int | None
     points: int
     values: list[float] = field(default_factory=list, repr=False)
-    best_step: int = 0
+    best_step: int | None = None
 
 
 def metric_files(directory: Path) -> list[Path]:
@@ -87,12 +90,15 @@ def read_series(directory: Path) -> Series:
 
 def mean_curve(name: str, nodes: NodeSeries) -> MetricCurve:
     """The curve of one metric: value k is the mean over nodes of their k-th points, which are the same evaluation or report at all
-    nodes. Shorter series stop early. The best value is the least where a lower metric is better. `ValueError` without points."""
+    nodes. Shorter series stop early. The best value is the least where a lower metric is better, and None where no direction is.
+    `ValueError` without points."""
     length = max(len(points) for points in nodes.values())
     columns = [[points[k] for points in nodes.values() if k < len(points)] for k in range(length)]
     values = [sum(point.value for point in column) / len(column) for column in columns]
-    pick = min if any(word in name for word in LOWER_IS_BETTER) else max
-    best = values.index(pick(values))
+    lower = any(word in name for word in LOWER_IS_BETTER)
+    if not lower and not any(word in name for word in HIGHER_IS_BETTER):
+        return MetricCurve(name, values[0], None, values[-1], None, length, values)
+    best = values.index(min(values) if lower else max(values))
     episode, step = max(point.episode for point in columns[best]), max(point.step for point in columns[best])
     return MetricCurve(name, values[0], values[best], values[-1], episode, length, values, step)
 

@@ -35,11 +35,13 @@ def count(number: float | None) -> str:
     return "-" if number is None else f"{round(number):,}".replace(",", " ")
 
 
-def decimal(number: float | None) -> str:
-    """Two decimals, fewer where the number is large."""
+def decimal(number: float | None, digits: int = 2) -> str:
+    """So many decimals, none where the number is large; three significant digits where it is small: `0.0134`."""
     if number is None:
         return "-"
-    return f"{number:.2f}" if abs(number) < 1000 else count(number)
+    if 0 < abs(number) < 0.1:
+        return f"{number:.3g}" if abs(number) >= 1e-3 else small(number)
+    return f"{number:.{digits}f}" if abs(number) < 1000 else count(number)
 
 
 def small(number: float | None) -> str:

@@ -47,6 +47,8 @@ class RunSummary:
     started: str | None
     elapsed: float | None
     seed: int | None = None
+    agents: int = 1
+    """number of agents in the configuration"""
     training: list[MetricCurve] = field(default_factory=list)
     """of the environment server, and accuracy of the convention"""
     evaluation: list[MetricCurve] = field(default_factory=list)
@@ -88,6 +90,7 @@ def summarize(recorded: RecordedRun) -> RunSummary:
     run, series, stored = runs.read(recorded.directory), recorded.series, recorded.summary
     started, seed = run.record.get("started"), recorded.configuration.get("seed")
     summary = RunSummary(run.name, str(run.directory), run.state, run.exit_code, run.reason, started, run.elapsed, seed)
+    summary.agents = int((recorded.configuration.get("agents") or {}).get("count") or 1)
     summary.training = _training(series)
     evaluation = {name: nodes for name, nodes in sorted(series.items()) if name.startswith(EVALUATION)}
     summary.evaluation = [mean_curve(name, nodes) for name, nodes in evaluation.items() if GOAL not in name]
@@ -180,9 +183,15 @@ def _predicted(config: dict[str, Any]) -> float | None:
 
 def curve_text(c: MetricCurve) -> str:
     """`0.12 -> 0.83 (best 0.85)`."""
-    form = numbers.decimal if abs(c.last) >= 0.01 or c.last == 0 else numbers.small
-    best = "" if c.best in (c.last, c.first) else f" (best {form(c.best)} at episode {numbers.count(c.best_episode)})"
+    form = numbers.decimal if abs(c.last) >= 1e-3 or c.last == 0 else numbers.small
+    best = "" if c.best in (None, c.last, c.first) else f" (best {form(c.best)} at episode {numbers.count(c.best_episode)})"
     return f"{form(c.first)} -> {form(c.last)}{best}" if c.points > 1 else form(c.last)
+
+
+def heading(c: MetricCurve, agents: int) -> str:
+    """The name of a metric of the environment server, with what it is of where it is a sum: `eval.own.return (all members)`."""
+    total = c.name.rpartition(".")[2] == "return" or c.name.endswith("return.environment")
+    return f"{c.name} (all members)" if total and agents > 1 else c.name
 
 
 def after_run(directory: Path) -> str:
@@ -190,7 +199,7 @@ def after_run(directory: Path) -> str:
     summary = summarize(RecordedRun(directory))
     shown = [c for c in summary.training if c.name == "convention.accuracy"]
     shown += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
-    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*shown, *summary.world_model)]
+    lines = [f"{heading(c, summary.agents):<34} {curve_text(c)}" for c in (*shown, *summary.world_model)]
     if summary.last_evaluation:
         lines.append(f"{'last evaluation':<34} {summary.last_evaluation}")
     if summary.sums:

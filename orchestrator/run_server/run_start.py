@@ -120,9 +120,8 @@ def next_number(runs: Path) -> int:
 def check_name(runs: Path, name: str) -> None:
     """`ConfigurationError`, as of `create_run_directory`, for a name that is no file name, and for one that is taken already."""
     if _GIVEN.fullmatch(name) is None:
-        raise ConfigurationError(
-            f'"{name}" is no name for a run: small letters, digits, "_", "." and "-", at most 64, not "-" or "." first'
-        )
+        text = f'"{name}" is no name for a run: small letters, digits, "_", "." and "-", at most 64, not "-" or "." first'
+        raise ConfigurationError(f"{text}; write {name.lower()}" if _GIVEN.fullmatch(name.lower()) else text)
     if (runs / name).exists():
         raise _taken(runs, name)
 

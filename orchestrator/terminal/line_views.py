@@ -112,7 +112,8 @@ def progress_text(snapshot: dict[str, Any]) -> str:
     for figure, form in _FIGURES:
         if (number := shown.average(agents, figure)) is not None:
             bar = numbers.sparkline(shown.history(agents[0], figure), ascii_only=True) if figure == "return" else ""
-            parts.append(f"{figure} {form(number)}{' ' + bar if bar else ''}")
+            who = " per agent" if figure == "return" and len(agents) > 1 else ""
+            parts.append(f"{figure}{who} {form(number)}{' ' + bar if bar else ''}")
     if phase := shown.phase(snapshot):
         parts.append(phase)
     return "  ".join(parts)

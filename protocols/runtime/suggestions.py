@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 _SIMILARITY = 0.55
 """least ratio of `difflib.SequenceMatcher` of a suggestion, case ignored"""
+_WORSE = 0.15
+"""by how much the ratio of a further suggestion may be below that of the best"""
 
 
 def suggestions(name: str, choices: Iterable[str], count: int = 1) -> list[str]:
@@ -17,6 +19,8 @@ def suggestions(name: str, choices: Iterable[str], count: int = 1) -> list[str]:
     found = [choice for choice in by_lower if name.lower() in choice.split("_")] if len(name) >= 3 else []
     if not 0 < len(found) <= count:
         found = get_close_matches(name.lower(), list(by_lower), count, _SIMILARITY)
+        ratios = [SequenceMatcher(None, choice, name.lower()).ratio() for choice in found]
+        found = [choice for choice, ratio in zip(found, ratios, strict=True) if ratio >= ratios[0] - _WORSE]
     if not found and len(name) >= 3:
         containing = [choice for choice in by_lower if name.lower() in choice]
         found = containing if len(containing) <= count else []

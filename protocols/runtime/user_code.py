@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.errors import ConfigurationError, ExitCode
 from protocols.runtime.suggestions import hint
 
 
@@ -119,7 +119,9 @@ def _imported(subject: str, cure: str) -> Iterator[None]:
     except ConfigurationError:
         raise
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{subject} needs the package {error.name}, which is missing: install it") from error
+        missing = ConfigurationError(f"{subject} needs the package {error.name}, which is missing: install it")
+        missing.exit_code = ExitCode.RESOURCES
+        raise missing from error
     except Exception as error:
         raise ConfigurationError(f"importing {subject} failed: {located(error)}; {cure}") from error
 

@@ -55,6 +55,13 @@ class NoSeed(Corridor):
         return super().reset()
 
 
+class Outside(Corridor):
+    """No rule is broken, but its observations leave their space."""
+
+    def seen(self) -> Any:
+        return 5 * super().seen()
+
+
 class OtherShape(Corridor):
     def seen(self) -> Any:
         return np.zeros(3 if self.steps else 2, np.float32)

@@ -37,6 +37,8 @@ class Finding:
     suggestion: str | None = None
     severity: Severity = "error"
     key: bool = False
+    missing: bool = False
+    """whether a package is missing"""
 
 
 @dataclass
@@ -74,7 +76,8 @@ class RuleContext:
             checked = validate(planted(settings.options, Location("options")), typed, {})
             if checked.problems:
                 return findings(checked, ("environment", "options"))
-        return [Finding(path, text) for path, text in environment_problems(settings, names, self.edges)]
+        found = environment_problems(settings, names, self.edges)
+        return [Finding(one.path, one.message, missing=one.missing) for one in found]
 
     @cached_property
     def facts(self) -> EnvironmentFacts:
@@ -151,7 +154,8 @@ def run_checks(rules: Iterable[Rule], subject: RuleContext, tree: Node, broken: 
         if not any(overlap(tuple(path.split(".")), other) for path in rule.paths for other in broken):
             for finding in rule.check(subject):
                 location = place(tree, finding.path, key=finding.key)
-                problems.append(Problem(str(location), format_path(finding.path), finding.text, finding.suggestion, finding.severity))
+                path, missing = format_path(finding.path), finding.missing
+                problems.append(Problem(str(location), path, finding.text, finding.suggestion, finding.severity, missing))
     return problems
 
 

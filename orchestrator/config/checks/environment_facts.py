@@ -10,9 +10,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from env_server.settings import EnvironmentSettings
-from orchestrator.config.parsing.yaml_tree import Path
 
 if TYPE_CHECKING:
+    from env_server.environments.environment_factory import OptionProblem
     from protocols.spaces.layout import Layout
 
 Edges = Sequence[tuple[str, str]]
@@ -70,19 +70,20 @@ class EnvironmentFacts:
         return self.goals > 0 or self.vector_goals
 
 
-def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
-    """(path, message) of everything that keeps these agents from playing it, found on one copy, made as the environment server makes it;
+def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[OptionProblem]:
+    """Everything that keeps these agents from playing it, found on one copy, made as the environment server makes it;
     the options fit their class."""
+    from env_server.environments.environment_factory import OptionProblem
     from env_server.environments.registry import problems  # imported at first use, with numpy
 
     late = threading.Timer(_PATIENCE, _print_delay, (settings.id,))
     late.daemon = True
     late.start()
     try:
-        return [(tuple(problem.path), problem.message) for problem in problems(settings, agents, edges)]
+        return problems(settings, agents, edges)
     except Exception as error:  # code of third parties: whatever it raises, this environment cannot be played
         text = f"{settings.id} cannot be made: {type(error).__name__}: {error}; where it fails: orchestrate check-env {settings.id}"
-        return [(("environment", "id"), text)]
+        return [OptionProblem(("environment", "id"), text)]
     finally:
         late.cancel()
 

@@ -21,7 +21,7 @@ from orchestrator.config.checks.settings_shape import Shape, data_at, kind_of, n
 from orchestrator.config.key_names import present_key, present_value, removed_value, replaced_key
 from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, overlap, place, plain, renamed
-from protocols.runtime.component_registry import kinds
+from protocols.runtime.component_registry import component, kinds
 from protocols.runtime.settings_types import Settings
 from protocols.runtime.suggestions import nearest
 
@@ -125,14 +125,19 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         elif (replacement := replaced_key(path, root)) is not None:
             text = f"this key {replacement}"
         else:
-            suggestion = nearest(str(path[-1]), keys)
+            owners = _kinds_with(shape_at(root, path[:-1], data), [str(path[-1])])
+            suggestion = None if owners else nearest(str(path[-1]), keys)
             others = _elsewhere(path, root) or f"the keys here are {', '.join(keys) or 'none'}"
+            others = f"it is a key of {', '.join(owners)}; {others}" if owners else others
             text = "unknown key" if suggestion else f"unknown key; {others}"
     elif kind == "union_tag_invalid":
         text = f"{shown(value)} is not one of {', '.join(_kinds(here))}"
         suggestion = nearest(str(value), _kinds(here))
     elif kind == "union_tag_not_found":
-        text = f'the key "kind" is missing; it is one of {", ".join(_kinds(here))}'
+        given = list(value) if isinstance(value, dict) else []
+        fitting = _kinds_with(here, given) if given else []
+        where = f"with {', '.join(map(str, given))} " if fitting else ""
+        text = f'the key "kind" is missing; {where}it is one of {", ".join(fitting or _kinds(here))}'
     else:
         choices = [str(choice) for choice in here.choices] if here is not None else []
         removed = removed_value(path, value, root) if kind == "literal_error" else None
@@ -151,6 +156,8 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         elif text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
             right = nearest(value, kinds_here)
             text += f"; write {{kind: {right}}}" if right is not None else f'; its "kind" is one of {", ".join(kinds_here)}'
+        elif text.endswith(" is not a map of keys") and here is not None and here.model is not None and value is True:
+            text += "; write {} for the defaults"
         elif kind == "string_type" and isinstance(value, int) and "edges" in path:
             text = f"{shown(value)} is no name of an agent; write agent-{value}"
     if kind != "extra_forbidden":
@@ -181,6 +188,8 @@ def _meant_key(path: Path, data: Any, root: type[Settings]) -> str | None:
         return None
     keys = _keys_around(path, data, root)
     present = present_key(path, root)
+    if present not in keys and _kinds_with(shape_at(root, path[:-1], data), [str(path[-1])]):
+        return None
     return present if present in keys else nearest(str(path[-1]), keys)
 
 
@@ -192,6 +201,15 @@ def _kinds(shape: Shape | None) -> list[str]:
         return kinds(shape.room)
     field = shape.model.model_fields.get("kind") if shape.model is not None else None
     return [str(choice) for choice in shape_of(field.annotation).choices] if field is not None else []
+
+
+def _kinds_with(shape: Shape | None, keys: list[Any]) -> list[str]:
+    """The kinds of components here that have all these keys; empty where they are all kinds that have keys."""
+    if shape is None or shape.room is None:
+        return []
+    by_kind = {kind: set(component(shape.room, kind).settings.by_key()) - {"kind"} for kind in kinds(shape.room)}
+    found = [kind for kind, known in by_kind.items() if known.issuperset(keys)]
+    return found if len(found) < sum(map(bool, by_kind.values())) else []
 
 
 def _keys_around(path: Path, data: Any, root: type[Settings]) -> list[str]:

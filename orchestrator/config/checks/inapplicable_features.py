@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config.checks.cross_checks import RuleContext, groups_of
+from orchestrator.config.checks.environment_facts import environment_problems
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.command_line_overrides import materialised
 from orchestrator.config.parsing.problems import Problem, Severity
@@ -35,6 +36,8 @@ ADJUSTED = Location("does not apply")
 """the origin of adjusted values"""
 CHOSEN = Location("default for this environment")
 """the origin of defaults that depend on the environment"""
+_OTHER_AGENTS = 3
+"""agents beyond those that the environment's own number counts, for which a smaller number is tried"""
 _OF_AN_ENVIRONMENT = ("options", "goals", "wrappers", "images")
 """keys of the section `environment` that suit one environment only"""
 
@@ -84,7 +87,8 @@ def without_foreign_options(base: Node, identifier: object) -> tuple[Node, list[
 
 
 def agent_count_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment]:
-    """The environment's own number of agents follows `agents.count`, where the environment has an option for it that is not given."""
+    """The environment's own number of agents follows `agents.count`, where the environment has an option for it that is not given, and a
+    value gives that number: `N: 3` of simple_adversary makes 4 agents."""
     if isinstance(subject.graph, UnfitTopology) or not any(finding.path == ("agents", "count") for finding in subject.environment):
         return []
     from env_server.environments.registry import agent_count_option
@@ -93,7 +97,14 @@ def agent_count_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment
     option = agent_count_option(settings)
     if option is None or option in settings.options:
         return []
-    return [Adjustment(("environment", "options", option), count, f"set to {count}, the number of agents (agents.count)")]
+    for value in range(count, max(count - _OTHER_AGENTS, 1) - 1, -1):
+        changed = settings.model_copy(update={"options": {**settings.options, option: value}})
+        found = environment_problems(changed, subject.configuration.agent_names(), ())
+        if any(one.path[:2] in (("agents", "count"), ("environment", "options")) for one in found):
+            continue
+        text = f"set to {count}, the number of agents" if value == count else f"set to {value}, which makes {count} agents"
+        return [Adjustment(("environment", "options", option), value, f"{text} (agents.count)")]
+    return []
 
 
 def feature_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment]:

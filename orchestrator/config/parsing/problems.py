@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.errors import ConfigurationError, ExitCode
 
 Severity = Literal["error", "warning", "notice", "choice"]
 """error: nothing is started; warning: probably not what is meant; notice: a feature that does not apply was switched off; choice: a value
@@ -22,6 +22,8 @@ class Problem:
     text: str
     suggestion: str | None = None
     severity: Severity = "error"
+    missing: bool = False
+    """whether a package is missing"""
 
     @property
     def message(self) -> str:
@@ -31,12 +33,15 @@ class Problem:
 
 
 class Problems(ConfigurationError):
-    """All problems of a configuration; nothing was started. `exit_code` is 3."""
+    """All problems of a configuration; nothing was started. `exit_code` is 3, or 6 where all errors are missing packages."""
 
     def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
         super().__init__(subject)
         self.subject = subject
         self.problems = list(problems)
+        errors = [problem for problem in problems if problem.severity == "error"]
+        if errors and all(problem.missing for problem in errors):
+            self.exit_code = ExitCode.RESOURCES
 
     def __str__(self) -> str:
         return "\n".join([f"{self.subject}: {counted(self.problems)}, nothing was started", *lines(self.problems)])

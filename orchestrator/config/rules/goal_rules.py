@@ -20,7 +20,8 @@ def _flattened(subject: RuleContext) -> Iterator[Finding]:
     if not subject.playable:
         return
     for (space, size), agents in subject.facts.flattened.items():
-        text = f"observations {space} of {span(agents)} are flattened to one vector of {size} numbers (discrete values one-hot)"
+        text = f"observations {space} of {span(agents)} are flattened to one vector of {size} numbers "
+        text += "(images have dtype uint8)" if space.startswith("Box(") else "(discrete values one-hot)"
         yield Finding(("environment", "id"), text, severity="notice")
 
 

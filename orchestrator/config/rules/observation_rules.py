@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from orchestrator.config.checks.cross_checks import Finding, RuleContext, kinds_with, reads
 
+_ENTITIES = "[{name: own, size: 4}, {name: others, count: 2, size: 3}]"
+
 
 @reads("environment", "agents", "network.topology")
 def _grids(subject: RuleContext) -> Iterator[Finding]:
@@ -28,7 +30,8 @@ def _entities(subject: RuleContext) -> Iterator[Finding]:
     for top, settings, sight in subject.observers:
         if settings.entities is None:
             if settings.learner.needs_entities:
-                text = "needs entities, and agents.entities describes none; describe them, or write auto"
+                text = "needs entities, and agents.entities describes none; describe them"
+                text = f"{text} (docs/explanation/networks.md#entities), for example {_ENTITIES}, or write auto"
                 yield Finding((*top, "learner", "network"), text)
             continue
         if not hasattr(settings.learner, "network"):
@@ -50,7 +53,9 @@ def _images(subject: RuleContext) -> Iterator[Finding]:
     for top, settings, sight in subject.observers:
         least = settings.learner.least_image_side
         if least and sight.image is None:
-            yield Finding((*top, "learner", "network"), f"{environment} shows no images; write auto")
+            boxes = [space for space, _ in subject.facts.flattened if space.startswith("Box(")]
+            text = f"; images have dtype uint8, and it shows {boxes[0]}; return values from 0 to 255 as uint8, or" if boxes else ";"
+            yield Finding((*top, "learner", "network"), f"{environment} shows no images{text} write auto")
         if sight.image is None:
             continue
         height, width, channels = sight.image

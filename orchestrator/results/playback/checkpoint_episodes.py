@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 import env_server.environments.registry as registry
 from orchestrator.results.playback.checkpoint_sources import CheckpointSource
 from orchestrator.results.playback.video import outlined
-from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
+from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError, UsageError, error_of
+from protocols.runtime.user_code import located
 from protocols.spaces.layout import Layout
 from protocols.topology import edges
 
@@ -66,6 +67,7 @@ class CheckpointPlayback:
     def __init__(self, source: CheckpointSource, greedy: bool, seed: int | None, pictures: bool) -> None:
         configuration = source.played or source.configuration
         settings = configuration.environment.model_copy(update={"copies": 1, "supervisor": None})
+        self._id = settings.id
         self.seed = configuration.seed if seed is None else seed
         self.agent = source.agent
         names = configuration.agent_names()
@@ -119,7 +121,8 @@ class CheckpointPlayback:
         """The episodes, one after the other; `show` gets the picture of every step of them."""
         environment = self._environment
         with closing(environment):
-            outcome = environment.reset(self.seed, FIRST_EPISODE)
+            with self._calling():
+                outcome = environment.reset(self.seed, FIRST_EPISODE)
             played, idle = 0, 0
             while True:
                 self._give_goals()
@@ -135,10 +138,22 @@ class CheckpointPlayback:
                     actions[name] = player.act(own.observation, own.reward, own.flags, outcome.episode, own.achieved, own.goal)
                 if not idle:
                     self._show(show)  # now that all agents have stated their goals
-                outcome = environment.step(actions)
+                with self._calling():
+                    outcome = environment.step(actions)
                 for record in environment.finished():
                     played += 1
                     yield self._played(record)
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """What the environment raises becomes one error with its cause, exit code 20 as for a run whose environment server gives up."""
+        try:
+            yield
+        except MurmurationError:
+            raise
+        except Exception as error:
+            text = f"the environment {self._id} raised {located(error)}; correct it there, and check it by orchestrate check-env {self._id}"
+            raise error_of(ExitCode.ABORTED, text) from error
 
     def _show(self, show: Callable[[NDArray[np.uint8]], None] | None) -> None:
         if show is None:

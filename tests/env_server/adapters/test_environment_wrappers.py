@@ -13,6 +13,8 @@ from env_server.environments.registry import create, problems
 from env_server.settings import EnvironmentSettings
 
 WRAPPERS = """
+import gymnasium
+import numpy as np
 from pettingzoo.utils import BaseParallelWrapper, BaseWrapper
 
 
@@ -50,6 +52,17 @@ class Many:
 
 def failing(environment):
     raise RuntimeError("no room left")
+
+
+class Unbounded(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), float(action[0]), True, False, {}
 """
 SPREAD = "mpe2:simple_spread_v3"
 
@@ -98,6 +111,20 @@ def test_a_gymnasium_environment_is_wrapped_before_its_conversion() -> None:
     environment = create(one, names(1))
     layout = environment.layout("agent-0")
     assert (layout.shape, layout.low, layout.high) == ([4], [-1.0], [1.0])
+    environment.close()
+
+
+def test_unbounded_actions_get_bounds_by_a_wrapper() -> None:
+    identifier = "./wrappers_of_a_test.py:Unbounded"
+    (found,) = problems(settings(identifier), names(1))
+    cure = "def bounded(env): return gymnasium.wrappers.TransformAction(env, lambda action: action, gymnasium.spaces.Box(-1, 1, "
+    assert "unbounded action space" in found.message and cure in found.message
+    Path("bounded_of_a_test.py").write_text(f"import gymnasium\n{found.message[found.message.index('def ') :]}\n")
+    environment = create(settings(identifier, "./bounded_of_a_test.py:bounded"), names(1))
+    layout = environment.layout("agent-0")
+    assert (layout.low, layout.high) == ([-1.0], [1.0])
+    environment.reset(0)
+    environment.step({"agent-0": np.ones((2, 1), np.float32)})
     environment.close()
 
 

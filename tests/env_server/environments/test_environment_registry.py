@@ -52,6 +52,8 @@ def names(count: int) -> list[str]:
         ("protocols.runtime:seeds", {}, 2, "environment.id", ["no PettingZoo environment"]),
         ("mpe2:../x", {}, 2, "environment.id", ["package:module"]),
         ("gymnasium:CartPol-v1", {}, 1, "environment.id", ['did you mean "CartPole-v1"']),
+        ("CartPole-v1", {}, 1, "environment.id", ['did you mean "gymnasium:CartPole-v1"?']),
+        ("Taxi-v2", {}, 1, "environment.id", ['did you mean "gymnasium:Taxi-v']),
         ("gymnasium:CartPole-v1", {}, 2, "agents.count", ["has 1 agents", "set agents.count to 1"]),
         ("gymnasium:CartPole-v1", {"lenght": 1}, 1, "environment.options", ["lenght"]),
     ],
@@ -78,7 +80,7 @@ def test_games_without_their_packages_name_the_extra(package: str, text: str, mo
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     (found,) = problems(settings("pettingzoo.atari:pong_v3"), names(2))
-    assert text in found.message and "pip install 'murmuration-rl[atari]'" in found.message
+    assert text in found.message and "pip install 'murmuration-rl[atari]'" in found.message and found.missing
 
 
 def test_the_games_of_atari_are_played_from_the_files_of_a_package() -> None:
@@ -117,6 +119,12 @@ class Room(Env):
 
 class Rooms:
     pass
+
+
+class Closed(Room):
+    def __init__(self, size):
+        super().__init__()
+        raise RuntimeError(f"no map of {size}")
 """
 
 
@@ -136,6 +144,13 @@ def test_an_environment_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("./room_in_a_file.py:Rom", {}, "environment.id", 'did you mean "Room"'),
         ("./room_in_a_file.py:Rooms", {}, "environment.id", "makes a Rooms, which is neither a PettingZoo environment"),
         ("./room_in_a_file.py:Room", {"lenght": 2}, "environment.options.lenght", 'did you mean "length"'),
+        (
+            "./room_in_a_file.py:Closed",
+            {"size": 2},
+            "environment.options",
+            "Closed cannot be made: RuntimeError: no map of 2 (" + str(tmp_path),
+        ),
+        ("./room_in_a_file.py:Closed", {}, "environment.id", "missing 1 required positional argument: 'size'"),
     ):
         (found,) = problems(settings(identifier, **options), names(1))
         assert ".".join(found.path) == path and text in found.message, found

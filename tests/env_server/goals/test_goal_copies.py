@@ -207,7 +207,7 @@ def test_a_dictionary_observation_brings_goals_and_rewards_of_its_own() -> None:
         (settings(count=None), 2, "environment.goals", "give count, or low and high"),
         (settings(chosen_by="environment"), 2, "environment.goals", "needs desired_goal"),
         (EnvironmentSettings(id=f"{HERE}:CELLS"), 2, "environment.id", "has no environment or factory CELLS"),
-        (EnvironmentSettings(id=f"{HERE}:too_few", options={}), 2, "environment.options", "refuses its options"),
+        (EnvironmentSettings(id=f"{HERE}:too_few", options={}), 2, "environment.id", "required positional arguments"),
     ],
 )
 def test_goals_that_cannot_be_are_refused_with_place_and_cure(one: EnvironmentSettings, count: int, path: str, text: str) -> None:

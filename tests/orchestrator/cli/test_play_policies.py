@@ -247,6 +247,26 @@ def test_what_cannot_be_played_or_drawn_says_why(runs: Path, play: Play, tmp_pat
     assert not (tmp_path / "film.gif").exists()
 
 
+class Raising(Blind):
+    """Its second episode cannot be played."""
+
+    episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.episodes += 1
+        if self.episodes > 1:
+            raise RuntimeError("no second episode")
+        return super().reset(seed=seed)
+
+
+def test_an_environment_that_raises_is_named_in_one_line(play: Play, runs: Path) -> None:
+    gymnasium.register("Raising-v0", Raising)
+    make_run(runs / "raising", POLE, "environment.id=gymnasium:Raising-v0")
+    code, text = play("raising", "-n", 3, "--json", fails=True)
+    assert code == ExitCode.ABORTED and "raised RuntimeError: no second episode (" in text and "Traceback" not in text
+    assert text.endswith("check it by orchestrate check-env gymnasium:Raising-v0\n")
+
+
 def test_without_the_encoder_the_cure_is_told_before_anything_is_played(
     play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

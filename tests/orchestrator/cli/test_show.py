@@ -1,12 +1,13 @@
 """Results of a finished run, from files written by hand and numbers computed by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.results.run_summary import after_run, curve_text, summarize
+from orchestrator.results.run_summary import after_run, curve_text, heading, summarize
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate
 
 
@@ -87,6 +88,29 @@ def test_figures(run: Path) -> None:
     assert summary.restarts == {"agent-1": 2}
     assert (summary.seed, summary.elapsed, summary.state) == (7, 270.0, "DONE")
     assert curve_text(individual) == "0.25 -> 0.50 (best 0.75 at episode 100)"
+
+
+def test_small_returns_keep_significant_digits(run: Path, orchestrate: Orchestrate) -> None:
+    other = run.with_name("day")
+    shutil.copytree(run, other)
+    (other / "config.json").write_text((run / "config.json").read_text().replace("ring", "star"))
+    for directory, values in ((run, (0.0127, 0.0134)), (other, (10.0, 20000.0))):
+        with (directory / "nodes" / "env-0" / "metrics.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in row("env-0", "eval.own.return", *values)[1])
+    curve = next(c for c in summarize(RecordedRun(run)).evaluation if c.name == "eval.own.return")
+    assert curve_text(curve) == "0.0127 -> 0.0134"
+    assert [heading(curve, agents) for agents in (1, 4)] == ["eval.own.return", "eval.own.return (all members)"]
+    assert "own.return (all members) 0.0127" in " ".join(orchestrate("show", "night").stdout.split())
+    compared = orchestrate("compare", "night", "day", "--metric", "eval.own.return").stdout
+    assert compared.split()[-2:] == ["0.0134", "20,000"]
+
+
+def test_metrics_without_a_direction_have_no_best(run: Path) -> None:
+    with (run / "nodes" / "env-0" / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in row("env-0", "eval.own.length", 38.0, 500.0, 40.0)[1])
+    curve = next(c for c in summarize(RecordedRun(run)).evaluation if c.name == "eval.own.length")
+    assert (curve.best, curve.best_episode, curve.best_step) == (None, None, None)
+    assert curve_text(curve) == "38.00 -> 40.00"
 
 
 def test_the_words_after_a_run(run: Path) -> None:

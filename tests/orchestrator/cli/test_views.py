@@ -36,6 +36,9 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 def test_numbers() -> None:
     assert (numbers.count(12040), numbers.count(None), numbers.small(3.14e-4), numbers.decimal(0.714)) == ("12 040", "-", "3.1e-04", "0.71")
+    shown = [numbers.decimal(value) for value in (0.0127, 0.0134, -0.00712, 3e-5, 0.0, 0.1, 1234.5)]
+    assert shown == ["0.0127", "0.0134", "-0.00712", "3.0e-05", "0.00", "0.10", "1 234"], "small values keep significant digits"
+    assert (numbers.decimal(497.1791, 3), numbers.decimal(0.0052, 3)) == ("497.179", "0.0052")
     assert (numbers.size(812), numbers.size(14.2 * 1024), numbers.size(1.1 * 2**30)) == ("812 B", "14.2 KiB", "1.1 GiB")
 
 
@@ -120,7 +123,7 @@ def test_plain_lines_one_a_period_and_one_an_event() -> None:
     assert stream.getvalue().splitlines()[0].split() == ["agent-0", "up", "double_dqn", "+", "ensemble(5)", "1.9", "s"]
     assert len(lines) == 3
     assert "WARN  agent-2: killed by signal 9" in lines[0]
-    assert "52 %  elapsed 2:31  left 2:20  nodes 5/5  episodes 1 204  steps 20 000  return 0.52" in lines[1]
+    assert "52 %  elapsed 2:31  left 2:20  nodes 5/5  episodes 1 204  steps 20 000  return per agent 0.52" in lines[1]
     assert stream.getvalue().isascii()
     assert "\x1b" not in stream.getvalue()
 

@@ -72,6 +72,21 @@ CASES = [
         M("agents.learner.clip", "the keys here are kind, learning_rate"),
     ),
     _case(
+        "a key of other kinds that resembles one of this kind",
+        START + PLACE + "agents: {learner: {kind: ppo, «n_step: 3}}\n",
+        M("agents.learner.n_step", "unknown key; it is a key of discrete_bcq, discrete_cql, double_dqn; the keys here are"),
+    ),
+    _case(
+        "a key of some kinds, without a kind",
+        START + PLACE + "agents: {learner: «{n_step: 3}}\n",
+        M("agents.learner", 'the key "kind" is missing; with n_step it is one of discrete_bcq, discrete_cql, double_dqn'),
+    ),
+    _case(
+        "true for a map of keys",
+        START + PLACE + "agents: {learner: {kind: double_dqn, prioritized_replay: «true}}\n",
+        M("agents.learner.prioritized_replay", "true is not a map of keys; write {} for the defaults"),
+    ),
+    _case(
         "goals and traces without a wait",
         START + PLACE + "exchange:\n  negotiation: {kind: coordination_game, deadline: «0s}\n  hindsight: {deadline: «0s}\n",
         M("exchange.negotiation.deadline", "is not more than 0"),
@@ -309,7 +324,7 @@ CASES = [
         "degrees that no graph has, and a key of another kind",
         START + PLACE + "agents: {count: 5}\nnetwork: {topology: {kind: random_regular, degree: «3, «probability: 0.5}}\n",
         M("network.topology.degree", "5 agents with 3 neighbours each would be 15/2 edges"),
-        M("network.topology.probability", "unknown key; the keys here are kind, seed, degree"),
+        M("network.topology.probability", "unknown key; it is a key of erdos_renyi, small_world; the keys here are kind, seed, degree"),
     ),
     _case(
         "rows that do not divide",
@@ -352,7 +367,7 @@ CASES = [
     _case(
         "edges of a ring, and an edge with three ends",
         START + PLACE + "network: {topology: {kind: ring, «edges: [[agent-0, agent-1]]}}\nsupervision: {min_agents: «9}\n",
-        M("network.topology.edges", "unknown key; the keys here are kind"),
+        M("network.topology.edges", "unknown key; it is a key of edges; the keys here are kind"),
         M("supervision.min_agents", "9 exceeds the number of agents (agents.count is 4)"),
     ),
     _case(
@@ -427,7 +442,10 @@ CASES = [
         "exchange: {hindsight: null, negotiation: null}\n",
         M("agents.history", "components that it adds belong to no entity (agents.entities); write 1"),
         M("agents.entities", "the parts have 12 components, and 24 are observed; correct size and count, or write null"),
-        M("agents.overrides.agent-1.learner.network", "agents.entities describes none; describe them, or write auto"),
+        M(
+            "agents.overrides.agent-1.learner.network",
+            "agents.entities describes none; describe them (docs/explanation/networks.md#entities)",
+        ),
     ),
     _case(
         "batches without a sequence",

@@ -51,6 +51,14 @@ def test_the_main_configuration_with_an_environment_without_goals() -> None:
     assert all(f"# {notice}" in resolved_yaml(configuration, notices=loaded.notices) for notice in loaded.notices)
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_the_option_is_set_to_the_value_that_gives_the_number_of_agents(write: Write, count: int) -> None:
+    loaded = load(write(f"environment: {{id: 'mpe2:simple_adversary_v3'}}\nagents: {{count: {count}}}\n"), machine=LARGE)
+    assert loaded.configuration.environment.options == {"N": count - 1}
+    text = f"environment.options.N: set to {count - 1}, which makes {count} agents (agents.count)"
+    assert any(notice.startswith(text) for notice in loaded.notices), loaded.notices
+
+
 def test_the_resolved_form_loads_to_the_same_without_notices(tmp_path: Path) -> None:
     loaded = load(MAIN, ["environment.id=mpe2:simple_spread_v3"], machine=LARGE)
     again = tmp_path / "config.yaml"
@@ -74,6 +82,37 @@ def test_flattened_observations_are_a_notice(write: Write) -> None:
     loaded = load(write("environment: {id: 'gymnasium:Blackjack-v1'}\nagents: {count: 1}\n"), machine=LARGE)
     text = "observations Tuple(Discrete(32), Discrete(11), Discrete(2)) of agent-0 are flattened to one vector of 45 numbers"
     assert [line for line in loaded.notices if line.startswith("environment")] == [f"environment.id: {text} (discrete values one-hot)"]
+
+
+FLOATS = """
+import gymnasium
+import numpy as np
+
+
+class Floats(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 1, (20, 20, 1), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros((20, 20, 1), np.float32), {}
+
+    def step(self, action):
+        return np.zeros((20, 20, 1), np.float32), 0.0, True, False, {}
+"""
+
+
+def test_images_of_another_dtype_are_a_notice(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "floats_of_a_test.py").write_text(FLOATS)
+    monkeypatch.chdir(tmp_path)
+    file = write("environment: {id: './floats_of_a_test.py:Floats'}\nagents: {count: 1}\n")
+    text = (
+        "observations Box(0.0, 1.0, (20, 20, 1), float32) of agent-0 are flattened to one vector of 400 numbers (images have dtype uint8)"
+    )
+    assert f"environment.id: {text}" in load(file, machine=LARGE).notices
+    with pytest.raises(Problems) as caught:
+        load(file, ["agents.learner={kind: ppo, network: cnn}"], machine=LARGE)
+    text = "images have dtype uint8, and it shows Box(0.0, 1.0, (20, 20, 1), float32); return values from 0 to 255 as uint8, or write auto"
+    assert text in str(caught.value)
 
 
 IMAGES = """\

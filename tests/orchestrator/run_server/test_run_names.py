@@ -63,6 +63,11 @@ def test_names_that_are_none(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_capital_letters_have_the_name_in_small_ones_as_their_cure(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"; write wrongstepsig$"):
+        check_name(tmp_path, "WrongStepSig")
+
+
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(ConfigurationError, match="is a file, and runs need a directory"):

@@ -27,6 +27,7 @@ def test_several_suggestions_and_none() -> None:
     names = ["simple_v1", "simple_v2", "other"]
     assert suggestions("simple_v3", names, 2) == ["simple_v2", "simple_v1"]
     assert hint("simple_v3", names, count=2) == 'did you mean "simple_v2" or "simple_v1"?'
+    assert suggestions("Taxi-v3", ["Taxi-v4", "Ant-v3", "Humanoid-v3"], 3) == ["Taxi-v4"], "those that are much less similar are left out"
     assert hint("zzz", names, "there are three") == "there are three"
 
 
