@@ -63,7 +63,7 @@ def rewards(case: Case, goals: tuple[int, int], random: np.random.Generator) -> 
 def alignment(case: Case, rule: Rule, seed: int) -> float:
     """Share of the last batch's games with a cooperative goal in which both hold the same."""
     random, space = np.random.default_rng(seed), case.space
-    size = 240 if space.landmarks == 3 else 120
+    size = 240 if space.features == 3 else 120
     settings = CoordinationGameSettings(update=rule, batch=size)
     agents = [CoordinationGame(settings, space.count, seed + 1000 * number) for number in range(2)]
     same: list[bool] = []

@@ -36,10 +36,10 @@ LOSSES = (0.0, 0.1, 0.3)
 ROUNDS = 400
 
 
-def simulation(*overrides: str, **request: Any) -> Simulation:
+def simulation(*overrides: str, seed: int = 0, **request: Any) -> Simulation:
     """A simulation of averaging alone."""
     asked = SimulationSettings(episodes=0, **request)
-    return Simulation(loaded(CONFIG, overrides, asked).configuration, asked)
+    return Simulation(loaded(CONFIG, overrides, asked, seed).configuration, asked)
 
 
 def unit() -> float:
