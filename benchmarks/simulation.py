@@ -125,7 +125,7 @@ def main() -> None:
         print(f"\n{agents} agents, random regular graph of degree 4, vectors of 4 numbers; median (min..max) of {repeats}\n")
         print(speed(agents, rounds, repeats))
         sys.stdout.flush()
-    agents = 500 if options.quick else options.agents
+    agents = 200 if options.quick else options.agents
     print(f"\n{agents:,} agents on such a graph to a disagreement of 1e-6\n")
     print(large(agents))
 

@@ -64,7 +64,7 @@ QUICK_FORMS = (
     QuickForm('compare_rows odmar far hallucination "no optimism"', 0, (r"no optimism: mean [\d.]+", r"rank test: p = \d")),
     QuickForm("coordination_table --quick"),
     QuickForm("crowded --quick", lines=(r"\| alone +\| [1-9]", r"\| 8 busy processes +\| [1-9]")),
-    QuickForm("curve_cost --quick", lines=(r"bare sockets, 1,000,000 bytes a message: [\d,]+ .* encrypted",)),
+    QuickForm("curve_cost --quick --carrier tcp", lines=(r"bare sockets, 1,000,000 bytes a message: [\d,]+ .* encrypted",)),
     QuickForm("dataset_table particles:simple_tag --print"),
     QuickForm("environment_table gymnasium:CartPole-v1 --print", lines=(r"\| runs \|",)),
     QuickForm("footprint --seconds 2", 0, (r"^up, before .* [\d.]+ MiB each", r"^after 2 s .* [\d.]+ MiB each", r"^4 agents up [\d.]+ s")),
