@@ -163,7 +163,7 @@ def call(arguments: list[str], place: Path) -> str:
 
     with (place / "output").open("w+") as output, (place / "errors").open("w+") as errors:
         try:
-            environment = {**os.environ, "TMPDIR": str(temporary)}
+            environment = {**os.environ, "TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(place / "torch")}
             done = subprocess.run(
                 [sys.executable, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
                 timeout=DEADLINE, check=False,
