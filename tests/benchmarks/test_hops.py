@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from agent_node.memory.episode_ring import EpisodeRing
+from agent_node.memory.replay_buffer import ReplayBuffer
 from benchmarks.hops import Datum, Trace
 
 
@@ -71,9 +73,6 @@ def test_the_path_is_between_the_origin_and_the_ends() -> None:
 
 
 def test_an_object_hands_over_what_it_stores_between_the_files_of_its_classes() -> None:
-    from agent_node.memory.episode_ring import EpisodeRing
-    from agent_node.memory.replay_buffer import ReplayBuffer
-
     ring, buffer = "agent_node/memory/episode_ring.py", "agent_node/memory/replay_buffer.py"
     first, second = object(), object()
     trace = Trace("datum")

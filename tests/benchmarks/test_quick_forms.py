@@ -87,9 +87,9 @@ QUICK_FORMS = (
         (r"^random +return +-?\d", r"^scripted +return +-?\d"),
         needs=("pymunk",),
     ),
-    QuickForm("planted_bugs --only retries_once --seeds 20", lines=(r"^1 of 1 found",)),
+    QuickForm("planted_bugs --only steps_twice waits_without_deadline --seeds 20", lines=(r"^2 of 2 found",)),
     QuickForm("planted_bugs --correct 1", 0, (r"^pushsum: 1 seeds.*all promises are kept", r"^mh: 1 seeds.*all promises are kept")),
-    QuickForm("pmic_cost navigation --steps 2000"),
+    QuickForm("pmic_cost navigation --least 1000 --steps 1000"),
     QuickForm("pooled_team maddpg --steps 400 --evaluations 1 --episodes 4"),
     QuickForm(
         "random_opponent {place}/played --games 4",
