@@ -96,7 +96,7 @@ QUICK_FORMS = (
         before="--runs-dir {place} up configs/standard/tictactoe.yaml --name played --plain until.episodes=64",
     ),
     QuickForm("recovery --quick", 0, (r"^  1 s before +[\d.]+$", r"^  longest round +[\d.]+$", r"^  agent-3( +[\d.]+){5}$")),
-    QuickForm("remote_stepping --quick --copies 1 4"),
+    QuickForm("remote_stepping --quick --copies 2"),
     QuickForm("simulation --quick", 2),
     QuickForm("simulation --quick --table"),
     QuickForm("soak --quick", lines=(r" [1-9][\d,]* steps$",)),
