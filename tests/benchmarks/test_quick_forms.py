@@ -101,7 +101,7 @@ QUICK_FORMS = (
     QuickForm("simulation --quick --table"),
     QuickForm("soak --quick", lines=(r" [1-9][\d,]* steps$",)),
     QuickForm("threads --quick", 0, (r"^under the orchestrator( +[1-9]\d*){3}$", r"^four bare processes( +[1-9]\d*){3}$")),
-    QuickForm("why_planted_hangs --runs disk", lines=(r"^1 of 1 named",)),
+    QuickForm("why_planted_hangs --runs learning", lines=(r"^2 of 2 named",)),
 )
 EXCEPTIONS = {
     "amigo": "a study of hours; its report: test_study.py",
