@@ -75,10 +75,11 @@ def main() -> int:
     with MeasuredRun(changes) as run:
         length, began = 60.0 * minutes, time.monotonic()
         period = min(10.0, length / 30)
-        while run.code is None:
-            elapsed = time.monotonic() - began
-            if elapsed >= length + _RESTART or (elapsed >= length and all(samples[name][-1][0] >= elapsed * 2 / 3 for name in _ROLES)):
-                break
+
+        def complete() -> bool:
+            return all(samples[name] and samples[name][-1][0] >= elapsed * 2 / 3 for name in _ROLES)
+
+        while (elapsed := time.monotonic() - began) < length + _RESTART and run.code is None and (elapsed < length or not complete()):
             for node, pid in run.pids().items():
                 if (found := sample(pid)) is not None:
                     samples[role(node)].append((elapsed, *found))

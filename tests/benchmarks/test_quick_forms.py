@@ -161,7 +161,7 @@ def call(arguments: list[str], place: Path) -> str:
     def left() -> list[psutil.Process]:
         return living(lambda process: process.environ().get("TMPDIR") == str(temporary))
 
-    with (place / "output").open("w+") as output, (place / "errors").open("w+") as errors:
+    with (place / "output").open("w") as output, (place / "errors").open("w") as errors:
         try:
             environment = {**os.environ, "TMPDIR": str(temporary)}
             done = subprocess.run(
@@ -171,7 +171,7 @@ def call(arguments: list[str], place: Path) -> str:
             _, remaining = psutil.wait_procs(left(), timeout=GRACE)
         finally:
             kill_all(left)
-        printed, error = (file.seek(0) or file.read() for file in (output, errors))
+    printed, error = (place / "output").read_text(), (place / "errors").read_text()
     assert done.returncode == 0, f"exit code {done.returncode}\n{printed}\n{error}"
     assert "Traceback (most recent call last)" not in error, error
     assert not remaining, f"still running: {remaining}"
