@@ -54,6 +54,8 @@ def main() -> None:
     rows = []
     for config in given.configs:
         (before, less), (after, more) = (spent(config, steps, given.set) for steps in (given.least, given.least + given.steps))
+        if after <= before:
+            raise SystemExit(f"{config}: both runs ended after {before:,.0f} steps; give a larger --steps")
         rows.append([config, *(f"{(more[name] - less[name]) / (after - before) * 1e6:.0f}" for name in more)])
     print(table(["processor seconds / million steps", "each agent", "environment", "run server", "all processes"], rows))
 

@@ -89,7 +89,7 @@ QUICK_FORMS = (
     ),
     QuickForm("planted_bugs --only steps_twice waits_without_deadline --seeds 20", lines=(r"^2 of 2 found",)),
     QuickForm("planted_bugs --correct 1", 0, (r"^pushsum: 1 seeds.*all promises are kept", r"^mh: 1 seeds.*all promises are kept")),
-    QuickForm("pmic_cost navigation --least 1000 --steps 1000"),
+    QuickForm("pmic_cost navigation --least 500 --steps 3000 --set environment.copies=8"),
     QuickForm("pooled_team maddpg --steps 400 --evaluations 1 --episodes 4"),
     QuickForm(
         "random_opponent {place}/played --games 4",
