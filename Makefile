@@ -11,7 +11,7 @@ BENCH ?= remote_stepping averaging threads footprint
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help up test test-runs test-learning test-slow test-engines test-wheel lint format docs site bench setup constraints clean-env
+.PHONY: help up test test-runs test-learning test-benchmarks test-slow test-engines test-wheel lint format docs site bench setup constraints clean-env
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test       environment with the test extra, then all quick tests"
 	@echo "make test-runs  the longer tests of whole runs; CI runs them too"
 	@echo "make test-learning  the slow tests of what agents learn; CI runs them too"
+	@echo "make test-benchmarks  the quick form of every benchmark, one after the other; CI runs them too"
 	@echo "make test-slow  the slow tests only"
 	@echo "make test-engines  tests of launch engines on several hosts; without root, ssh, Slurm or Ray those that need it are skipped"
 	@echo "make test-wheel  build the wheel, install it into an empty environment, and run the commands of README.md there"
@@ -35,7 +36,7 @@ up: setup
 
 test:
 	@$(PYTHON) scripts/setup_env.py --extras test
-	$(PYTEST) -m "not slow and not engines and not runs" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not engines and not runs and not benchmarks" $(PYTEST_ARGS)
 
 test-runs:
 	@$(PYTHON) scripts/setup_env.py --extras test
@@ -44,6 +45,10 @@ test-runs:
 test-learning:
 	@$(PYTHON) scripts/setup_env.py --extras test
 	$(PYTEST) -m slow tests/learning $(PYTEST_ARGS)
+
+test-benchmarks:
+	@$(PYTHON) scripts/setup_env.py --extras test
+	$(BIN)/python -m pytest -m benchmarks tests/benchmarks $(PYTEST_ARGS)
 
 test-slow:
 	@$(PYTHON) scripts/setup_env.py --extras test

@@ -5,7 +5,7 @@
 Four agents learn (`configs/4agents_ring.yaml`). At random moments the run server is killed (SIGKILL), and after a random pause
 `orchestrate up --resume` starts another one, which takes over the processes that go on. Rates are those of the slowest agent in the time
 without a run server (from the death to the command), and until all nodes have registered again, over its rate in the ten seconds before
-the death. With --quick: three kills.
+the death. With --quick: one kill, and all times a quarter.
 """
 
 from __future__ import annotations
@@ -134,38 +134,39 @@ def others(directory: Path) -> set[tuple[int, float]]:
     return {(process.pid, process.create_time()) for process in marked(str(directory)) if process.pid != server}
 
 
-def measure(kills: int, seed: int) -> None:
-    """Run, kill, and print the table."""
-    draw = random.Random(seed)
+def measure(kills: int, seed: int, scale: float) -> None:
+    """Run, kill, and print the table; all times are multiplied by `scale`."""
+    draw, before = random.Random(seed), scale * BEFORE
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         directory = runs / "adopted"
         command(runs, "up", "configs/4agents_ring.yaml", *SETTINGS, "--name", directory.name, "-d", "--timeout", "200s")
         try:
             wait("agents learn", lambda: Progress(directory / "nodes" / AGENTS[0]).steps[-1:] > [1000], 600)
-            before = others(directory)
+            first = others(directory)
             times = []
             for _ in range(kills):
-                time.sleep(BEFORE + draw.uniform(1.0, 8.0))
-                times.append(kill_and_take_over(runs, directory, draw.uniform(2.0, 15.0)))
+                time.sleep(before + scale * draw.uniform(1.0, 8.0))
+                times.append(kill_and_take_over(runs, directory, scale * draw.uniform(2.0, 15.0)))
                 print(f"{len(times)} of {kills}", file=sys.stderr, flush=True)
-            time.sleep(BEFORE)
-            after = others(directory)
+            time.sleep(before)
+            new = len(others(directory) - first)
         finally:
             command(runs, "down", directory.name)
-        report(directory, times, before, after)
+        report(directory, times, before, new)
 
 
-def report(directory: Path, times: list[tuple[float, float, float]], before: set[tuple[int, float]], after: set[tuple[int, float]]) -> None:
-    """Print what the files of the run have."""
+def report(directory: Path, times: list[tuple[float, float, float]], before: float, new: int) -> None:
+    """Print what the files of the run have. `before`: seconds before a death in which the rate is measured; `new`: processes that were
+    started after the first death."""
     progress = [Progress(directory / "nodes" / agent) for agent in AGENTS]
 
     def worst(begin: float, end: float, died: float) -> float:
-        return min(one.rate(begin, end) / one.rate(died - BEFORE, died) for one in progress)
+        return min(one.rate(begin, end) / one.rate(died - before, died) for one in progress)
 
     without = [worst(died, resumed, died) for died, resumed, _ in times]
     taking = [worst(resumed, done, died) for died, resumed, done in times]
-    control = [worst(died - BEFORE / 2, died, died) for died, _, _ in times]
+    control = [worst(died - before / 2, died, died) for died, _, _ in times]
     rounds, missing, twice = lost_rounds(directory)
     events = [int(event["id"]) for event in read_lines(directory / "events.jsonl")]
     counters: dict[str, int] = {}
@@ -180,9 +181,9 @@ def report(directory: Path, times: list[tuple[float, float, float]], before: set
         ["seconds from the command until all nodes have registered", median([done - resumed for _, resumed, done in times])],
         ["slowest agent's step rate without a run server, over that before", median(without)],
         ["... while the new one starts and takes over", median(taking)],
-        ["... in the 5 s before the death, for comparison", median(control)],
+        [f"... in the {before / 2:g} s before the death, for comparison", median(control)],
         ["takeovers with a rate below 0.8 without a run server", str(sum(rate < 0.8 for rate in without))],
-        ["processes of host and nodes that were started again", str(max(len(after - before), incarnations - len(AGENTS) - 1))],
+        ["processes of host and nodes that were started again", str(max(new, incarnations - len(AGENTS) - 1))],
         ["counts of steps that fell", str(sum(one.falls for one in progress))],
         ["longest time between two rows of an agent's metrics, seconds", f"{longest:.2f}"],
         ["averaging rounds, those missing in the run's metrics, written twice", f"{rounds}, {missing}, {twice}"],
@@ -201,9 +202,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
-    parser.add_argument("--quick", action="store_true", help="three kills")
+    parser.add_argument("--quick", action="store_true", help="one kill, and all times a quarter")
     arguments = parser.parse_args()
-    measure(3 if arguments.quick else arguments.kills, arguments.seed)
+    kills, scale = (1, 0.25) if arguments.quick else (arguments.kills, 1.0)
+    measure(kills, arguments.seed, scale)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def node(index: int, size: int, carrier: Carrier, orders: Any) -> None:
         while (order := orders.recv()) is not None:
             way, rounds = order
             start, cpu = time.perf_counter(), time.process_time()
-            x = average(transports[way], machines, way, x, rounds)
+            x, _ = average(transports[way], machines, way, x, rounds)
             orders.send((time.perf_counter() - start, time.process_time() - cpu))
     finally:
         for transport in transports.values():

@@ -78,7 +78,7 @@ def make(row: Row, directory: Path, episodes: int) -> tuple[float, Dataset]:
 
 def line(row: Row) -> str:
     """A line of the table."""
-    head = f"| `{row.id}`{f', {row.options}' if row.options else ''} | {row.agents} | {f'`{row.extra}`' if row.extra else ''} |"
+    head = f"| `{row.id}`{f', {row.options}' if row.options else ''} | {row.agents} | {f'`{row.extra}`' if row.extra else '-'} |"
     with tempfile.TemporaryDirectory() as folder:
         try:
             start, few = make(row, Path(folder) / "few", max(1, row.episodes // 4))

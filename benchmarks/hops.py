@@ -10,7 +10,8 @@ The environment server and two agents run in one process, each in a thread, conn
   return value, or calls a function that returns it. Containers (dictionaries, sequences, dataclasses, messages) are searched to depth 3;
   attributes of other objects are not. Functions with an empty body do not count.
 - A hand-over leads from file A to file B if a function of A passes the datum to a function of B as an argument (other than `self`; and not
-  as a number that is the only argument), or returns it to one. What a file stores and hands over later is the same datum.
+  as a number that is the only argument), or returns it to one. What a file stores and hands over later is the same datum; it leads from A
+  to B too if a method in A and later one in B, of the same object, have the datum (a class and its base class in two files).
 - A hop is on the path if hand-overs lead from the origin to it and from it to an end. The other hops are beside the path: they use the
   datum for something of their own (sums of rewards, counts), or for a computation of which they return something else.
 
@@ -92,6 +93,8 @@ class Trace:
     contacts: dict[str, list[str]] = field(default_factory=dict)
     """functions by file, in the order of first contact"""
     handovers: set[tuple[str, str]] = field(default_factory=set)
+    holders: dict[tuple[type, int], CodeType] = field(default_factory=dict)
+    """the first method with contact of each object"""
 
     def touch(self, code: CodeType) -> None:
         """A function has contact."""
@@ -106,6 +109,10 @@ class Trace:
                 self.touch(code)
         if source is not None and target is not None and _file(source) != _file(target):
             self.handovers.add((_file(source), _file(target)))
+
+    def hold(self, holder: object, code: CodeType) -> None:
+        """A method of `holder` has contact: an earlier one may have stored the datum for it."""
+        self.hand_over(self.holders.setdefault((type(holder), id(holder)), code), code)
 
     @property
     def path(self) -> list[str]:
@@ -267,6 +274,10 @@ class Profiler:
             self._seen.add(key)
         elif returned and any(has(value) for value in frame.f_locals.values()):
             trace.touch(code)
+        else:
+            return
+        if (holder := frame.f_locals.get("self")) is not None:
+            trace.hold(holder, code)
 
     def _has_number(self, frame: FrameType) -> bool:
         """Whether a function has the episode's number by itself or in a dataclass."""

@@ -1,4 +1,4 @@
-"""A small run of agents that reach landmarks, started by the command line in a temporary directory, for benchmarks that watch it."""
+"""A run, started by the command line in a temporary directory, for benchmarks that watch it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _START = 600.0
 
 
 class MeasuredRun:
-    """`with MeasuredRun(changes) as run:` starts `configs/experiments/base/deaths.yaml` with these changes, and waits until it trains. On
-    exit the run is stopped, and its directory is removed."""
+    """`with MeasuredRun(changes) as run:` starts a configuration with these changes, by default a small one of agents that reach landmarks,
+    and waits until it trains. On exit the run is stopped, and its directory is removed."""
 
-    def __init__(self, changes: Sequence[str]) -> None:
-        self._changes = changes
+    def __init__(self, changes: Sequence[str], config: Path = CONFIG) -> None:
+        self._changes, self._config = changes, config
         self._place = tempfile.TemporaryDirectory(prefix="measured-")
         self.directory = Path(self._place.name) / "runs" / "measured"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        words = ["up", str(CONFIG), "--name", "measured", "--plain", "--timeout", f"{_START:g}s", *self._changes]
+        words = ["up", str(self._config), "--name", "measured", "--plain", "--timeout", f"{_START:g}s", *self._changes]
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "ORCHESTRATE_RUNS": str(self.directory.parent), "OMP_NUM_THREADS": "1"}
         with (Path(self._place.name) / "output.txt").open("wb") as output:
             self._process = subprocess.Popen(
@@ -67,10 +67,14 @@ class MeasuredRun:
         """Events so far, of one code or all."""
         return [event for event in read_lines(self.directory / "events.jsonl") if code in ("", event.get("code"))]
 
+    def reports(self, node: str, metric: str) -> list[tuple[float, float]]:
+        """(Unix time, value) of all reports of a node's metric so far."""
+        lines = read_lines(self.directory / "nodes" / node / "metrics.jsonl")
+        return [(float(line["t"]), float(line["value"])) for line in lines if line.get("name") == metric]
+
     def steps(self) -> int:
         """Training steps of all copies so far, as the environment server has written them last."""
-        path = self.directory / "nodes" / "env-0" / "metrics.jsonl"
-        return int(max((float(line["value"]) for line in read_lines(path) if line.get("name") == "steps"), default=0.0))
+        return int(max((steps for _, steps in self.reports("env-0", "steps")), default=0.0))
 
     def pids(self) -> dict[str, int]:
         """The newest process of each node, and of the run server as `run`."""

@@ -1,6 +1,6 @@
 """What the live page costs: share of a core, memory over time, and the time to open the record of a finished run.
 
-    python benchmarks/page_cost.py [--nodes 64 1000] [--seconds 30] [--every 2.0] [--lines 100000]
+    python benchmarks/page_cost.py [--nodes 64 1000] [--seconds 30] [--every 2.0] [--lines 100000] [--warm-up 8]
     python benchmarks/page_cost.py --nodes 64 --minutes 60        # memory of the page's process, minute by minute
     python benchmarks/page_cost.py --ratio 6 [--seconds 30]       # step rate of a real run with the page open over closed
 
@@ -42,7 +42,6 @@ _METRICS = (
 )  # fmt: skip
 _USAGE = ("steps_per_second", "messages_per_second", "time.wait", "time.exchange", "time.act", "time.sample", "time.learn", "time.other")
 _HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
-_WARM_UP = 8.0
 TOKEN = "of the benchmark"
 
 
@@ -189,7 +188,7 @@ def page_of(folder: Path, run: str) -> Iterator[tuple[int, Reader]]:
         page.wait(20)
 
 
-def follow(agents: int, every: float, seconds: float, minutes: int) -> tuple[list[str], list[list[str]]]:
+def follow(agents: int, every: float, seconds: float, minutes: int, warm_up: float) -> tuple[list[str], list[list[str]]]:
     """One row: the cost of following a run of so many agents; and rows of its memory, minute by minute."""
     mib, memory = 1024 * 1024, []
     with tempfile.TemporaryDirectory() as folder:
@@ -199,7 +198,7 @@ def follow(agents: int, every: float, seconds: float, minutes: int) -> tuple[lis
         player = subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE)
         try:
             with page_of(Path(folder), directory.name) as (pid, reader):
-                time.sleep(_WARM_UP)
+                time.sleep(warm_up)
                 spent, messages, size, began = cpu_seconds(pid), reader.messages, reader.bytes, time.monotonic()
                 before = after = psutil.Process(pid).memory_info().rss
                 for minute in range(1, minutes + 1):
@@ -226,10 +225,11 @@ def step_rate(metrics: Path, since: float) -> float:
     return (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) if len(points) > 1 else 0.0
 
 
-def ratios(repeats: int, seconds: float) -> list[list[str]]:
+def ratios(repeats: int, every: float, seconds: float, warm_up: float) -> list[list[str]]:
     """Rows of step rates with the page open and closed, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides = ["until={time: 2h}", "evaluation.every=1000000000", "evaluation.final_episodes=1", "metrics.sinks=[]", "name=measured"]
+        overrides = ["until={time: 2h}", "evaluation.every=1000000000", "evaluation.final_episodes=1", "metrics.sinks=[]", "name=measured",
+                     f"metrics.every={every:g}s"]  # fmt: skip
         command = [sys.executable, "-m", "orchestrator", "--runs-dir", folder, "up", "configs/4agents_ring.yaml", "--timeout", "600s"]
         leader = subprocess.Popen([*command, *overrides], cwd=ROOT, stdout=subprocess.DEVNULL)
         try:
@@ -242,7 +242,7 @@ def ratios(repeats: int, seconds: float) -> list[list[str]]:
             rates: dict[bool, list[float]] = {True: [], False: []}
             for number in range(2 * repeats):
                 with page_of(Path(folder), run) if number % 4 in (0, 3) else contextlib.nullcontext():
-                    time.sleep(_WARM_UP)
+                    time.sleep(warm_up)
                     since = time.time()
                     time.sleep(seconds)
                     rates[number % 4 in (0, 3)].append(step_rate(found[0], since))
@@ -252,8 +252,8 @@ def ratios(repeats: int, seconds: float) -> list[list[str]]:
     each = [opened / closed if closed else math.nan for opened, closed in zip(rates[True], rates[False], strict=True)]
     rows = [[f"{o:.0f}", f"{c:.0f}", f"{ratio:.3f}"] for o, c, ratio in zip(rates[True], rates[False], each, strict=True)]
     total = sum(rates[True]) / sum(rates[False])
-    spread = float(np.std(each, ddof=1)) / math.sqrt(repeats) if repeats > 1 else math.nan
-    return [*rows, ["", "all", f"{total:.3f} (standard error {spread:.3f})"]]
+    error = f" (standard error {float(np.std(each, ddof=1)) / math.sqrt(repeats):.3f})" if repeats > 1 else ""
+    return [*rows, [f"mean {np.mean(rates[True]):.0f}", f"mean {np.mean(rates[False]):.0f}", f"{total:.3f}{error}"]]
 
 
 def replay(lines: int) -> list[str]:
@@ -292,6 +292,7 @@ def main() -> None:
     parser.add_argument("--ratio", type=int, default=0, metavar="N", help="measure the step rate of a real run N times open and closed")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two reports of a node (metrics.every)")
     parser.add_argument("--lines", type=int, default=100_000, help="lines of metrics of the finished run")
+    parser.add_argument("--warm-up", type=float, default=8.0, help="seconds before each measurement")
     parser.add_argument("--play", nargs=3, metavar=("DIRECTORY", "AGENTS", "EVERY"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.play:
@@ -300,9 +301,11 @@ def main() -> None:
     print(machine(), flush=True)
     print()
     if given.ratio:
-        print(table(["steps/s, page open", "steps/s, page closed", "ratio"], ratios(given.ratio, given.seconds)))
+        print(
+            table(["steps/s, page open", "steps/s, page closed", "ratio"], ratios(given.ratio, given.every, given.seconds, given.warm_up))
+        )
         return
-    followed = [follow(agents, given.every, given.seconds, given.minutes) for agents in given.nodes]
+    followed = [follow(agents, given.every, given.seconds, given.minutes, given.warm_up) for agents in given.nodes]
     rows = [row for row, _ in followed]
     head = ["agents", "reports every (s)", "share of a core", "messages/s", "KiB/s", "memory (MiB)"]
     print(table(head, rows), flush=True)

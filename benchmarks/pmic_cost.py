@@ -22,8 +22,6 @@ from measuring import machine, table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EVALUATION = "evaluation={every: {steps: 1000000000}, episodes: 1, final_episodes: 1}"
-LEAST = 20_000
-"""steps of the shorter run: after it the learners update and bounds are trained"""
 
 
 def spent(config: str, steps: int, overrides: Sequence[str]) -> tuple[float, dict[str, float]]:
@@ -47,12 +45,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="+", metavar="CONFIG")
     parser.add_argument("--steps", type=int, default=100_000, help="training steps between the two runs")
+    parser.add_argument(
+        "--least", type=int, default=20_000, help="steps of the shorter run: after it the learners update, bounds are trained"
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of all runs")
     given = parser.parse_args()
     print(machine(), flush=True)
     rows = []
     for config in given.configs:
-        (before, less), (after, more) = (spent(config, steps, given.set) for steps in (LEAST, LEAST + given.steps))
+        (before, less), (after, more) = (spent(config, steps, given.set) for steps in (given.least, given.least + given.steps))
+        if after <= before:
+            raise SystemExit(f"{config}: both runs ended after {before:,.0f} steps; give a larger --steps")
         rows.append([config, *(f"{(more[name] - less[name]) / (after - before) * 1e6:.0f}" for name in more)])
     print(table(["processor seconds / million steps", "each agent", "environment", "run server", "all processes"], rows))
 

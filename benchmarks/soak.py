@@ -28,6 +28,8 @@ _FAULTS = (
     "faults={seed: 5, random: {every: {dist: exponential, mean: 10s}, duration: {dist: uniform, min: 2s, max: 8s}, max_concurrent: 2, "
     "weights: {partition: 2, kill: 2, pause: 1, slow: 1, link: 2, kill_environment: 0.5}}}"
 )
+_RESTART = 120.0
+"""seconds within which a process that is dead at the end must be back, so that each role has samples of the last third"""
 _ROLES = ("run server", "environment server", "agent")
 
 
@@ -63,9 +65,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--agents", type=int, default=8)
-    parser.add_argument("--quick", action="store_true", help="one minute with 4 agents")
+    parser.add_argument("--quick", action="store_true", help="12 seconds with 4 agents")
     arguments = parser.parse_args()
-    minutes, agents = (1.0, 4) if arguments.quick else (arguments.minutes, arguments.agents)
+    minutes, agents = (0.2, 4) if arguments.quick else (arguments.minutes, arguments.agents)
     print(machine())
     samples: dict[str, list[tuple[float, float, int, int]]] = defaultdict(list)
     early: Counter[str] = Counter()
@@ -73,7 +75,11 @@ def main() -> int:
     with MeasuredRun(changes) as run:
         length, began = 60.0 * minutes, time.monotonic()
         period = min(10.0, length / 30)
-        while (elapsed := time.monotonic() - began) < length and run.code is None:
+
+        def complete() -> bool:
+            return all(samples[name] and samples[name][-1][0] >= elapsed * 2 / 3 for name in _ROLES)
+
+        while (elapsed := time.monotonic() - began) < length + _RESTART and run.code is None and (elapsed < length or not complete()):
             for node, pid in run.pids().items():
                 if (found := sample(pid)) is not None:
                     samples[role(node)].append((elapsed, *found))

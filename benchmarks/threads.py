@@ -10,17 +10,15 @@ Both take turns, three times.
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from measured_run import MeasuredRun
 from measuring import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -35,23 +33,21 @@ CHANGES = [
     "evaluation={every: 1000000, episodes: 0, final_episodes: 0}",
     "metrics.every=500ms",
 ]
+DEADLINE = 600.0
+"""seconds for all agents to have learnt long enough, on a crowded machine"""
 
 
 def under_orchestrator(seconds: float) -> float:
-    """Updates a second of all agents together, between the first and the last report of the run in which all have begun to learn."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "orchestrator", "--runs-dir", folder, "up", str(CONFIG), *CHANGES, f"until={{time: {seconds:g}s}}"]
-        subprocess.run([*words, "--name", "threads", "--plain"], check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-        rates = []
-        for agent in range(AGENTS):
-            lines = (Path(folder) / "threads" / "nodes" / f"agent-{agent}" / "metrics.jsonl").read_text().splitlines()
-            rows = [(row["t"], row["value"]) for line in lines if (row := json.loads(line))["name"] == "updates" and row["value"] > 0]
-            # The last report comes after the order to stop.
-            if len(rows) < 4:
-                raise SystemExit(f"agent-{agent} had hardly begun to learn after {seconds:g} s: this machine is too busy to measure on")
-            (t0, first), (t1, last) = rows[0], rows[-2]
-            rates.append((last - first) / (t1 - t0))
-        return sum(rates)
+    """Updates a second of all agents together, in the first `seconds` in which all of them learn."""
+    with MeasuredRun([*CHANGES, "until={time: 1h}"], CONFIG) as run:
+
+        def reports() -> list[list[tuple[float, float]]]:
+            found = [[row for row in run.reports(f"agent-{agent}", "updates") if row[1] > 0] for agent in range(AGENTS)]
+            begin = max(rows[0][0] if rows else math.inf for rows in found)
+            return [[row for row in rows if row[0] >= begin] for rows in found]
+
+        run.wait(f"{seconds:g} s of learning", lambda: all(rows and rows[-1][0] - rows[0][0] >= seconds for rows in reports()), DEADLINE)
+        return sum((rows[-1][1] - rows[0][1]) / (rows[-1][0] - rows[0][0]) for rows in reports())
 
 
 def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
@@ -114,7 +110,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short turn")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    seconds, turns = (10.0, 1) if arguments.quick else (15.0, 3)
+    seconds, turns = (3.0, 1) if arguments.quick else (15.0, 3)
     pairs = [(under_orchestrator(seconds), bare(seconds)) for _ in range(turns)]
     print(f"{machine()}\n{AGENTS} agents, {turns} turns of {seconds:g} s")
     print(f"{'updates/s':<24}{'median':>8}{'least':>8}{'greatest':>10}")

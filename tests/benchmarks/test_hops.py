@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from agent_node.memory.episode_ring import EpisodeRing
+from agent_node.memory.replay_buffer import ReplayBuffer
 from benchmarks.hops import Datum, Trace
 
 
@@ -68,3 +70,14 @@ def test_the_path_is_between_the_origin_and_the_ends() -> None:
     trace.handovers = {("a", "b"), ("b", "d"), ("b", "c"), ("e", "d")}
     assert trace.path == ["a", "b", "d"]
     assert trace.report().startswith("datum: 5 hops, 3 of them on the path")
+
+
+def test_an_object_hands_over_what_it_stores_between_the_files_of_its_classes() -> None:
+    ring, buffer = "agent_node/memory/episode_ring.py", "agent_node/memory/replay_buffer.py"
+    first, second = object(), object()
+    trace = Trace("datum")
+    trace.hold(first, EpisodeRing.add.__code__)
+    trace.hold(second, ReplayBuffer.sample.__code__)
+    assert not trace.handovers
+    trace.hold(first, ReplayBuffer.sample.__code__)
+    assert trace.handovers == {(ring, buffer)}
