@@ -3,14 +3,16 @@
 The result is that of the state machines (`simulated_averaging`) where their rounds are synchronous: all messages take equally long, all
 agents begin a round at the same time, and begin the next one when all have closed it. Without losses that is so whenever delays are equal.
 With losses it is so if the least time between two rounds is longer than their deadline. What is lost is a mask over arcs in each round
-(`array_links`), drawn by the same keyed hash. The numbers agree to rounding (`tests/protocols/simulation/test_array_averaging.py`), but
+(`array_links`), drawn by the same keyed hash. The numbers agree to rounding (`tests/protocols/simulation/test_array_averaging.py`), except
+under push-sum once four messages of one neighbour were lost in a row, or four more than have arrived:
 
-- push-sum closes a round without a neighbour that is regularly late (`protocols.averaging.round_deadline`): that is, once four more of its
-  messages were lost than have arrived. Its message of the round then counts in this round or in the next, by the order of arrival. Here it
-  always counts in this one. From then on a state machine may give one offer of no mass more to it as well, made of rounding errors.
+- The neighbour is then regularly late, and its receiver closes a round as soon as all others have sent
+  (`protocols.averaging.round_deadline`). Its message counts in this round or in the next, by the order of arrival; here it counts in this
+  one.
+- When it sends again, it may be given one more offer of no mass, for what rounding has made of the vectors meanwhile. Here it is not.
 
 Not modelled: random or unequal delays, and all that makes rounds overlap; repeated, reordered and damaged messages, bandwidth, correlated
-losses; partitions, deaths, returns and stragglers; Byzantine agents, robust rules, compression; graphs that change; float32 offers; learning.
+losses; partitions, deaths, returns, stragglers; Byzantine agents, robust rules, compression; changing graphs; float32 offers; learning.
 """
 
 from __future__ import annotations

@@ -55,9 +55,11 @@ class ArraySimulation(AveragingSimulation):
         if links.delay >= deadline:
             raise NotAsArrays(f"messages take {links.delay:g} s, and rounds close after {deadline:g} s (exchange.consensus.deadline)")
         if not request.arrays and links.lossy:
-            raise NotAsArrays("messages are lost, so that rounds overlap (--arrays simulates synchronous rounds)")
+            raise NotAsArrays("messages are lost, so that rounds overlap (--arrays has synchronous rounds)")
         if not request.arrays and links.delay >= LEAST and isinstance(averaging, ArrayPushSum):
-            raise NotAsArrays(f"push-sum may close rounds after {LEAST:g} s, before messages arrive (--arrays simulates synchronous rounds)")
+            raise NotAsArrays(f"push-sum may close rounds after {LEAST:g} s, before messages arrive (--arrays has synchronous rounds)")
+        if links.lossy:
+            self.notes.append(f"all rounds are synchronous and take {deadline:g} s (exchange.consensus.deadline), since messages are lost")
         self.population = ArrayPopulation(averaging, links, self.every, deadline)
 
     @property

@@ -106,11 +106,11 @@ class AveragingSimulation(ABC):
 
     @property
     def episodes(self) -> int:
-        """Episodes that each pair of neighbours plays."""
+        """Episodes that each pair of neighbours plays; as arrays none is played that was not asked for."""
         exchange, wanted = self.configuration.exchange, self.request.episodes
         if wanted is not None:
             return wanted
-        plays = exchange.negotiation is not None and exchange.hindsight is not None
+        plays = exchange.negotiation is not None and exchange.hindsight is not None and not self.request.arrays
         return EPISODES if plays and len(self.names) <= MOST_PLAYERS else 0
 
     @property

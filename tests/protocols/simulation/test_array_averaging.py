@@ -15,9 +15,9 @@ from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from protocols.faults.fault_schedule import FaultSchedule, compile_schedule
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.link_effects.link_trace import RecordedPast
-from protocols.faults.settings import FaultsSettings, LinkRule
+from protocols.faults.settings import LinkRule
 from protocols.simulation.array_averaging import ArrayAveraging, ArrayGossip, ArrayPopulation, ArrayPushSum
-from protocols.simulation.array_links import ArrayLinks, Mask, NotAsArrays
+from protocols.simulation.array_links import ArrayLinks, Mask
 from protocols.simulation.simulated_averaging import Population
 from protocols.simulation.simulated_faults import ScheduledLinks
 from protocols.simulation.simulated_network import Network
