@@ -141,7 +141,7 @@ class ArrayPushSum(ArrayAveraging):
         """S - R"""
         self._given, self._taken, self._acknowledged = np.zeros((3, m), np.int64)
         self._silent = np.zeros(m, np.int64)
-        """rounds since the receiver of the arc was last heard of by its sender"""
+        """rounds since the receiver of the arc was last received from by its sender"""
         self._due = np.zeros(m, bool)
         """whether an acknowledgement is to be sent over the arc"""
         self._arcs_of = csr_array((np.ones(m), np.arange(m), self._starts), shape=(n, m))
@@ -181,9 +181,9 @@ class ArrayPushSum(ArrayAveraging):
     def close(self, arrived: Mask) -> None:
         """Take all that is given over an arc, if its message with the offer arrives: it is the newest sum."""
         back = self._back
-        heard = arrived[back]
-        self._acknowledged = np.where(heard, self._taken, self._acknowledged)
-        self._silent = np.where(heard, 0, self._silent + self.in_graph[back])
+        received = arrived[back]
+        self._acknowledged = np.where(received, self._taken, self._acknowledged)
+        self._silent = np.where(received, 0, self._silent + self.in_graph[back])
         offered = arrived & self.with_vector
         self._due = offered[back]
         new = offered & (self._given > self._taken)

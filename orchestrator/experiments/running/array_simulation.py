@@ -17,7 +17,7 @@ from protocols.simulation.array_links import ArrayLinks, NotAsArrays
 from protocols.simulation.simulated_averaging import PopulationPoint
 
 MANY = 1000
-"""agents from which on a note says why they are simulated message by message"""
+"""agents from which on a note states why they are simulated message by message"""
 
 
 def simulation_of(configuration: Configuration, request: SimulationSettings) -> AveragingSimulation:
