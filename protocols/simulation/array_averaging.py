@@ -149,8 +149,9 @@ class ArrayPushSum(ArrayAveraging):
     @property
     def sizes(self) -> tuple[int, int]:
         """Bytes of a message on the wire, with and without an offer."""
+        # A weight is always on the wire, in as many bytes whatever it is.
         first = Share(inc=1, seq=1, round=0, layout="simulation", to=1, number=1, weight=0.5)
-        without = Share(inc=1, seq=1, round=1, layout="simulation", to=1, ack=1)
+        without = Share(inc=1, seq=1, round=1, layout="simulation", to=1, ack=1, weight=0.5)
         return Network().size(first, {"offer": np.empty(self.x.shape[1])}), Network().size(without, {})
 
     @property

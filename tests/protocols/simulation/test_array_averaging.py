@@ -135,7 +135,8 @@ def same_numbers(real: Population, fast: ArrayPopulation, most: int, lateness: L
             return rounds - 1
         advance(real, rounds)
         assert np.abs(real.x - fast.averaging.x).max() < 1e-12, f"round {rounds}"
-        assert fast.missing == real.missing and fast.sent == real.network.sent and fast.mass_error < 1e-14
+        assert (fast.missing, fast.sent) == (real.missing, real.network.sent)
+        assert fast.averaging.total is None or fast.mass_error < 1e-14
     return most
 
 
@@ -220,6 +221,7 @@ def test_faults_that_are_not_modelled_are_refused() -> None:
         arrays(changing, "pushsum", schedule_of(changing), 0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_agents_average_under_losses() -> None:
     graph = graph_of(RandomRegularSettings(degree=4), 100_000)
     made = arrays(graph, "pushsum", schedule_of(graph, {"loss": 0.1}), 0, 0.0)
