@@ -1,8 +1,9 @@
 """How fast conversations are simulated: messages per second, ten thousand agents to agreement, and every mode under loss.
 
     python benchmarks/simulation.py            messages per second of 1,000 agents, then 10,000 agents to 1e-6 (some minutes)
+    python benchmarks/simulation.py --arrays   10,000 and 100,000 agents as arrays, and 400 agents in both forms
     python benchmarks/simulation.py --table    all modes of averaging among 8 agents under 0, 10 and 30 % loss
-    python benchmarks/simulation.py --quick    shows that it works, not how fast
+    python benchmarks/simulation.py --quick    shows that it works, not how fast (with --arrays and --table too)
 
 Seconds are of the processor as well as of the clock: on a machine that does other things the two differ. The unit of small arrays is
 the time of one subtraction of four numbers in numpy, of which a message costs a dozen: it measures the current speed of the machine.
@@ -11,19 +12,25 @@ the time of one subtraction of four numbers in numpy, of which a message costs a
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
 import timeit
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as `orchestrate simulate` does, before numpy is loaded
 
 import numpy as np
 from measuring import machine, median, table
 
 from orchestrator.config.parsing.problems import Problems
 from orchestrator.experiments.design.experiment_design import SimulationSettings
-from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
+from orchestrator.experiments.running.array_simulation import simulation_of
+from orchestrator.experiments.running.averaging_simulation import AveragingSimulation, loaded
 from protocols.averaging.rule_settings import ROOM
 from protocols.runtime.component_registry import kinds
 
@@ -36,10 +43,10 @@ LOSSES = (0.0, 0.1, 0.3)
 ROUNDS = 400
 
 
-def simulation(*overrides: str, seed: int = 0, **request: Any) -> Simulation:
-    """A simulation of averaging alone."""
-    asked = SimulationSettings(episodes=0, **request)
-    return Simulation(loaded(CONFIG, overrides, asked, seed).configuration, asked)
+def simulation(*overrides: str, arrays: bool = False, seed: int = 0, **request: Any) -> AveragingSimulation:
+    """A simulation of averaging alone, message by message or as arrays."""
+    asked = SimulationSettings(episodes=0, arrays=arrays, **request)
+    return simulation_of(loaded(CONFIG, overrides, asked, seed).configuration, asked)
 
 
 def unit() -> float:
@@ -81,6 +88,48 @@ def large(agents: int) -> str:
     return table(head, rows)
 
 
+def as_arrays(sizes: Sequence[int], repeats: int) -> str:
+    """Large populations to agreement as arrays."""
+    rows = []
+    for agents, mode, loss in product(sizes, ("mh", "pushsum"), (0.0, 0.1)):
+        build, spent, rate = [], [], []
+        for seed in range(repeats):
+            begun = time.process_time()
+            links = f"network.links=[{{id: bad, delay: 10ms, loss: {loss}}}]"
+            made = simulation(REGULAR, f"exchange.consensus.mode={mode}", links, arrays=True, agents=agents, dimension=4, seed=seed)
+            _ = made.predicted
+            build.append(time.process_time() - begun)
+            begun = time.process_time()
+            found = made.run()
+            spent.append(time.process_time() - begun)
+            rate.append(found.events / spent[-1])
+        last = [f"{found.rounds:.0f}", f"{found.events:,}", f"{found.error:.0e}"]
+        rows.append([f"{agents:,}", mode, f"{100 * loss:.0f} %", median(build, 1), median(spent, 1), median(rate, 0), *last])
+    head = ["agents", "mode", "loss", "build CPU s", "simulate CPU s", "messages per CPU s", "rounds", "messages", "error of the mean"]
+    return table(head, rows)
+
+
+def both_forms(agents: int, repeats: int) -> str:
+    """Rounds to agreement message by message, where rounds overlap under losses, and in synchronous rounds as arrays; same graphs, vectors
+    and draws."""
+    rows = []
+    for mode, loss in product(("mh", "pushsum"), LOSSES):
+        row = [mode, f"{100 * loss:.0f} %"]
+        for arrays in (False, True):
+            links = f"network.links=[{{id: bad, delay: 10ms, loss: {loss}}}]"
+            found, rate = [], []
+            for seed in range(repeats):
+                made = simulation(REGULAR, f"exchange.consensus.mode={mode}", links, arrays=arrays, agents=agents, dimension=4, seed=seed)
+                begun = time.process_time()
+                found.append(made.run())
+                rate.append(found[-1].events / (time.process_time() - begun))
+            error = f"{statistics.median(outcome.error for outcome in found):.0e}"
+            row += [median([outcome.rounds for outcome in found], 0), error, median(rate, 0)]
+        rows.append(row)
+    head = ["mode", "loss", *(f"{what} ({form})" for form in ("messages", "arrays") for what in ("rounds", "error", "messages per CPU s"))]
+    return table(head, rows)
+
+
 def modes(seeds: int, rounds: int) -> str:
     """Every mode on a ring of 8, or where a ring has too few neighbours for it on a complete graph: how far agents are from each other, and
     their mean from that at the start, after so many rounds."""
@@ -99,7 +148,7 @@ def modes(seeds: int, rounds: int) -> str:
     return table(["mode", "graph of 8", *(f"loss {100 * loss:.0f} %" for loss in LOSSES)], rows)
 
 
-def _made(mode: str, topology: str, loss: float, seed: int, rounds: int) -> Simulation:
+def _made(mode: str, topology: str, loss: float, seed: int, rounds: int) -> AveragingSimulation:
     links = f"network.links=[{{id: bad, delay: {{dist: uniform, min: 10ms, max: 50ms}}, loss: {loss}, duplicate: {{p: 0.1}}}}]"
     overrides = (f"network.topology.kind={topology}", f"exchange.consensus.mode={mode}", links)
     return simulation(*overrides, agents=8, dimension=8, rounds=rounds, tolerance=1e-15, seed=seed)
@@ -110,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and once")
     parser.add_argument("--table", action="store_true", help="all modes under loss")
+    parser.add_argument("--arrays", action="store_true", help="large populations as arrays")
     parser.add_argument("--repeats", type=int, default=3, help="of the speeds (default: 3)")
     parser.add_argument("--seeds", type=int, default=10, help="of the table (default: 10)")
     parser.add_argument("--large", action="store_true", help="the large population only")
@@ -120,6 +170,14 @@ def main() -> None:
         seeds, rounds = (1, 100) if options.quick else (options.seeds, ROUNDS)
         print(f"\n{rounds} rounds, delays 10..50 ms, 10 % repeated; disagreement / error of the mean, the worst of the seeds\n")
         print(modes(seeds, rounds))
+        return
+    if options.arrays:
+        sizes, agents, repeats = ([500], 100, 1) if options.quick else ([10_000, 100_000], 400, options.repeats)
+        print(f"\nrandom regular graph of degree 4, vectors of 4 numbers, to a disagreement of 1e-6; median (min..max) of {repeats}\n")
+        print(as_arrays(sizes, repeats))
+        sys.stdout.flush()
+        print(f"\n{agents} agents on such a graph in both forms\n")
+        print(both_forms(agents, repeats))
         return
     agents, rounds, repeats = (100, 20, 1) if options.quick else (1000, 60, options.repeats)
     if not options.large:

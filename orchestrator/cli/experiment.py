@@ -220,7 +220,7 @@ def sweep(
     seeds: Annotated[str, typer.Option("--seeds", help="0..4, a single one, or several: 0,2,5.")] = "0..4",
     name: Annotated[str | None, typer.Option("--name", help="Name of the experiment; else made of CONFIG and the keys.")] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="What is measured; may be repeated.  [default: return]")] = None,
-    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the conversations alone, for up to 10,000 agents.")] = False,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the conversations alone, for up to 100,000 agents.")] = False,
     jobs: JobsOption = None,
     dry_run: DryRunOption = False,
     plain: LinesOption = False,

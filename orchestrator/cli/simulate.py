@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ EPILOG = examples(
     "orchestrate simulate configs/4agents_ring.yaml --agents 64",
     "orchestrate simulate configs/4agents_ring.yaml 'network.topology={kind: random_regular, degree: 4}' --agents 10000 --dimension 4",
     "orchestrate simulate configs/4agents_ring.yaml 'network.links=[{id: bad, delay: 50ms, loss: 0.3}]' --agents 16",
+    "orchestrate simulate configs/4agents_ring.yaml 'network.links=[{id: bad, loss: 0.1}]' --agents 100000 --dimension 4 --arrays",
     "orchestrate simulate configs/4agents_ring.yaml exchange.consensus.mode=mh --rounds 200 --json",
     "orchestrate simulate configs/4agents_ring.yaml --search 10000 --jobs 2 --save found.yaml",
 )
@@ -60,6 +62,14 @@ def simulate(
         ),
     ] = None,
     wire: Annotated[bool, typer.Option("--wire", help="Send every message through the codec, byte by byte (slower).")] = False,
+    arrays: Annotated[
+        bool | None,
+        typer.Option(
+            "--arrays/--no-arrays",
+            help="Compute synchronous rounds as arrays of all agents (constant delays, independent losses; mh or pushsum), or simulate "
+            "message by message; else arrays where the result is equal: equal delays without losses.",
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check what the protocols promise, under the faults of the configuration.")
     ] = False,
@@ -74,15 +84,17 @@ def simulate(
     """Simulate how agents agree: the configured topology, averaging and links, without learning and without processes.
 
     Each agent averages a random vector with its neighbours, by the same state machines as in a run, and in virtual time: delays cost
-    nothing. Ends with 1 when they do not agree within the rounds.
+    nothing. Large populations are computed as arrays. Ends with 1 when they do not agree within the rounds.
 
     With --check or --search the protocols' promises are checked (docs/explanation/simulation.md); ends with 1 when one is broken. A search
     begins with --seed (0).
     """
     if not 0.0 < tolerance < 1.0:
         raise UsageError(f"--tolerance: {tolerance:g} is no share between 0 and 1; write for example 1e-6")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the spectral gap of a large graph: threads wait for each other at every short step
     from orchestrator.experiments.design.experiment_design import SimulationSettings
-    from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
+    from orchestrator.experiments.running.array_simulation import simulation_of
+    from orchestrator.experiments.running.averaging_simulation import loaded
 
     settings = options(context)
     if check or search is not None:
@@ -93,16 +105,18 @@ def simulate(
         else:
             search_seeds(settings, config, overrides or [], search, seconds, jobs, seed or 0, save)
         return
-    wish = SimulationSettings(agents=agents, rounds=rounds, dimension=dimension, tolerance=tolerance, episodes=episodes, wire=wire)
+    wish = SimulationSettings(
+        agents=agents, rounds=rounds, dimension=dimension, tolerance=tolerance, episodes=episodes, wire=wire, arrays=arrays
+    )
     try:
-        simulation = Simulation(loaded(config, overrides or [], wish, seed).configuration, wish)
+        simulation = simulation_of(loaded(config, overrides or [], wish, seed).configuration, wish)
     except Problems as problems:
         print_problems(problems.problems)
         raise typer.Exit(int(problems.exit_code)) from None
 
     def report(point: PopulationPoint) -> None:
         if settings.prints:
-            sent = count(simulation.network.sent)
+            sent = count(simulation.sent)
             print_error(f"round {point.rounds:.0f}  {point.time:.2f} s  disagreement {point.disagreement:.1e}  {sent} messages")
 
     outcome = simulation.run(report)
@@ -165,5 +179,6 @@ def rows(outcome: SimulationOutcome) -> list[tuple[str, str]]:
         text = f"{count(e.played)} played, {count(e.negotiated)} negotiated, {count(e.complete)} with all traces, {e.seconds:.2g} s each"
         lines.append(("episodes", text))
     rate = outcome.events / outcome.real if outcome.real else 0.0
-    lines.append(("simulated in", f"{outcome.real:.1f} s, {count(rate)} messages a second"))
+    form = "as arrays" if outcome.arrays else "message by message"
+    lines.append(("simulated in", f"{outcome.real:.1f} s, {count(rate)} messages a second, {form}"))
     return lines

@@ -25,7 +25,7 @@ hits drawn agents. One that would come while `max_concurrent` others last is lef
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from hashlib import blake2b
 from itertools import accumulate, count
@@ -33,11 +33,15 @@ from math import exp, inf, log, sqrt
 from pathlib import Path
 from statistics import NormalDist
 from struct import Struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocols.faults.settings import Distribution, FaultEvent, Nemesis
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _SEQUENCE = Struct("<QI")
 _WORDS = Struct("<8Q")
@@ -73,6 +77,19 @@ class KeyedDraws:
     def shuffled(self, names: list[str], seq: int) -> list[str]:
         """The names in a drawn order (each gets a draw, and they are sorted by it)."""
         return [name for _, name in sorted((self.uniform(seq, index), name) for index, name in enumerate(names))]
+
+
+def first_draws(draws: Sequence[KeyedDraws], seqs: Iterable[int]) -> NDArray[np.float64]:
+    """Draw 0 of one message of each of these, `[len(draws)]`: `draws[k].uniform(seqs[k])`."""
+    import numpy as np  # a configuration is checked without it
+
+    digests = []
+    for one, seq in zip(draws, seqs, strict=False):
+        state = one._base.copy()
+        state.update(_SEQUENCE.pack(seq, 0))
+        digests.append(state.digest())
+    words = np.frombuffer(b"".join(digests), "<u8")[:: _WORDS.size // 8]
+    return ((words >> np.uint64(_SHIFT)).astype(np.float64) + 0.5) * _SCALE
 
 
 Quantile = Callable[[float], float]

@@ -78,6 +78,24 @@ class PopulationPoint:
     """distance of that mean from the mean at the start, as a share of the same"""
 
 
+class AgreementMeasure:
+    """How far the vectors of a population `[n, d]` are from each other, and their mean from that at the start. Distances are shares of the
+    root mean square distance to the mean at the start (of 1, where that is 0)."""
+
+    def __init__(self, x: NDArray[np.float64]) -> None:
+        self._target = x.mean(axis=0)
+        self._spread = float(np.sqrt(np.square(x - self._target).sum(axis=1).mean())) or 1.0
+
+    def of(self, x: NDArray[np.float64]) -> tuple[float, float]:
+        """(root mean square distance to the mean, distance of the mean to that at the start)."""
+        mean = x.mean(axis=0)
+        return float(np.sqrt(np.square(x - mean).sum(axis=1).mean())) / self._spread, self.distance(mean)
+
+    def distance(self, mean: NDArray[np.float64]) -> float:
+        """Distance of `mean`, `[d]`, to the mean at the start."""
+        return float(np.sqrt(np.square(mean - self._target).sum())) / self._spread
+
+
 class Population:
     """Agents by name with random vectors, `[n, d]` standard normal, and the curve of how they come to agree.
 
@@ -92,8 +110,7 @@ class Population:
         self.missing = 0
         self.observe: Callable[[str, RoundClosed], None] | None = None
         """if set, called with every round that an agent has closed and applied"""
-        self._target = x.mean(axis=0)
-        self._spread = float(np.sqrt(np.square(x - self._target).sum(axis=1).mean())) or 1.0
+        self._measure = AgreementMeasure(x)
         self._next = 0
         self._machines = machines
         self._every = every
@@ -108,10 +125,7 @@ class Population:
 
     def point(self) -> PopulationPoint:
         """Disagreement and progress of the population at the present simulated time."""
-        mean = self.x.mean(axis=0)
-        distance = float(np.sqrt(np.square(self.x - mean).sum(axis=1).mean()))
-        error = float(np.sqrt(np.square(mean - self._target).sum()))
-        return PopulationPoint(self.closed / len(self.x), self.network.now, distance / self._spread, error / self._spread)
+        return PopulationPoint(self.closed / len(self.x), self.network.now, *self._measure.of(self.x))
 
     def agreed(self, tolerance: float) -> bool:
         """Whether the newest point of the curve is within `tolerance`; takes a point when it is time."""
@@ -142,7 +156,7 @@ class Population:
                 if taken.total is not None and same:
                     total -= taken.total
         n = len(self.x)
-        return max(abs(weight - n) / n, float(np.sqrt(np.square(total / n - self._target).sum())) / self._spread)
+        return max(abs(weight - n) / n, self._measure.distance(total / n))
 
     def _count(self, name: str, event: RoundClosed) -> None:
         self.closed += 1

@@ -353,7 +353,7 @@ class Network:
             route.seq = message.seq = route.seq + 1
             message.inc = incarnation
             if arrays is not frames or type(message) is not kind:
-                kind, frames, size = type(message), arrays, self._size(message, arrays)
+                kind, frames, size = type(message), arrays, self.size(message, arrays)
             total += size
             count += 1
             items.append((route, message, arrays))
@@ -374,7 +374,7 @@ class Network:
         route.seq += 1
         message.inc, message.seq = node.incarnation, route.seq
         self.sent += 1
-        size = self._size(message, arrays)
+        size = self.size(message, arrays)
         self.bytes += size
         if route.constant >= 0.0 and self.observe is None and not self._wire:
             self._calendar.at(now + route.constant).items.append((route, message, arrays))
@@ -394,7 +394,7 @@ class Network:
             for delay in link_outcome.copies:
                 self._calendar.at(now + delay).items.append((route, message, arrays))
 
-    def _size(self, message: Message, arrays: Mapping[str, Array]) -> int:
+    def size(self, message: Message, arrays: Mapping[str, Array]) -> int:
         """Bytes on the wire: the header's are those of the first message with these frames, so that numbers of more digits count a byte
         or two too few."""
         payload = 0

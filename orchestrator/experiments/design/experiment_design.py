@@ -132,6 +132,8 @@ class SimulationSettings(Settings):
     """episodes that each pair of neighbours negotiates and shares; null: 4 where the configuration negotiates"""
     wire: bool = False
     """send every message through the codec, byte by byte (slower)"""
+    arrays: bool | None = None
+    """whether synchronous rounds are computed as arrays of all agents, instead of message by message; null: where the result is equal"""
 
 
 class Measure(Settings):

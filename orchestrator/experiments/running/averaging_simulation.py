@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import gc
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from math import ceil, log
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent_node.exchange.settings import ConsensusSettings
 from orchestrator.config.checks.cross_checks import Rule
@@ -41,7 +44,7 @@ MOST_PLAYERS = 256
 """agents up to which episodes are played without being asked for"""
 LEAST_ROUNDS, SLACK = 1000, 20
 """a simulation without `rounds` ends after so many rounds, or so many times as many as predicted"""
-_PROGRESS = 2.0
+PROGRESS = 2.0
 """seconds of real time between two reports"""
 _PARTS = ("network", "faults", "exchange", "agents.count")
 
@@ -64,29 +67,106 @@ def loaded(path: Path, overrides: Sequence[str], settings: SimulationSettings, s
     return load(path, overrides, rules=[rule for rule in RULES if matters(rule)], amend=amend)
 
 
-class Simulation:
-    """One simulation of a configuration that `loaded` has made."""
+class AveragingSimulation(ABC):
+    """The population of a configuration that `loaded` has made: agents, graph, rule, and the schedule of faults."""
 
-    def __init__(self, configuration: Configuration, request: SimulationSettings, network: Network | None = None) -> None:
-        """`network`: an empty one to simulate in, by default a new one."""
+    def __init__(self, configuration: Configuration, request: SimulationSettings) -> None:
         self.configuration = configuration
         self.request = request
         self.notes: list[str] = []
-        self.died = 0
-        self._traffic: tuple[int, int] | None = None
         self.names = configuration.agent_names()
-        self.graph: Graph = make_graph(configuration.network.topology, self.names, configuration.seed)
-        self.rates: Rates = rates(self.graph)
-        self.network = network or Network(wire=request.wire)
         self.settings = self._consensus()
-        self.machines: dict[str, Averager] = {name: self._machine(name) for name in self.names}
-        x = np.random.default_rng(configuration.seed).standard_normal((len(self.names), request.dimension))
-        self.population = Population(self.network, self.machines, x, self.settings.every.time or 0.0)
-        self.director = self._director()
         faults = configuration.faults
         self._fault_seed = faults.seed if faults is not None else 0
         ends = {"round": float(request.rounds)} if request.rounds else {}
         self.schedule = compile_schedule(faults, configuration.network.links, self.names, ends)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The communication graph."""
+        return make_graph(self.configuration.network.topology, self.names, self.configuration.seed)
+
+    @cached_property
+    def rates(self) -> Rates:
+        """How fast the graph averages."""
+        return rates(self.graph)
+
+    @property
+    def predicted(self) -> int | None:
+        """Rounds to the tolerance without faults."""
+        rho = self.rates.contraction
+        if self.rates.exact is not None:
+            return self.rates.exact
+        return ceil(log(self.request.tolerance) / log(rho)) if 0 < rho < 1 else None
+
+    @property
+    def limit(self) -> int:
+        """Rounds after which the simulation ends."""
+        return self.request.rounds or max(LEAST_ROUNDS, SLACK * (self.predicted or 0))
+
+    @property
+    def episodes(self) -> int:
+        """Episodes that each pair of neighbours plays; as arrays none is played that was not asked for."""
+        exchange, wanted = self.configuration.exchange, self.request.episodes
+        if wanted is not None:
+            return wanted
+        plays = exchange.negotiation is not None and exchange.hindsight is not None and not self.request.arrays
+        return EPISODES if plays and len(self.names) <= MOST_PLAYERS else 0
+
+    @property
+    def every(self) -> float:
+        """Least seconds between the beginnings of two rounds of an agent."""
+        return self.settings.every.time or 0.0
+
+    def initial(self) -> NDArray[np.float64]:
+        """The vectors at the start, `[n, d]`, standard normal."""
+        return np.random.default_rng(self.configuration.seed).standard_normal((len(self.names), self.request.dimension))
+
+    @property
+    @abstractmethod
+    def sent(self) -> int:
+        """Messages sent so far."""
+
+    @abstractmethod
+    def run(self, report: Callable[[PopulationPoint], None] = lambda point: None) -> SimulationOutcome:
+        """Simulate until all agree, or the rounds are over. `report`: progress."""
+
+    def _consensus(self) -> ConsensusSettings:
+        settings = self.configuration.exchange.consensus
+        if settings is None:
+            settings = ConsensusSettings()
+            self.notes.append(f"exchange.consensus is null: simulated with {settings.mode}")
+        elif settings.every.time is None:
+            self.notes.append("nothing is learnt: every round begins when the last is closed (exchange.consensus.every counts learning)")
+        return settings
+
+    def _facts(self) -> dict[str, Any]:
+        """The fields of the outcome that only depend on the configuration."""
+        return {
+            "agents": len(self.names),
+            "edges": len(self.graph.neighbours),
+            "topology": self.configuration.network.topology.kind,
+            "mode": self.settings.mode,
+            "seed": self.configuration.seed,
+            "dimension": self.request.dimension,
+            "tolerance": self.request.tolerance,
+            "predicted": self.predicted,
+            "contraction": self.rates.contraction,
+        }
+
+
+class Simulation(AveragingSimulation):
+    """The state machines, message by message."""
+
+    def __init__(self, configuration: Configuration, request: SimulationSettings, network: Network | None = None) -> None:
+        """`network`: an empty one to simulate in, by default a new one."""
+        super().__init__(configuration, request)
+        self.died = 0
+        self._traffic: tuple[int, int] | None = None
+        self.network = network or Network(wire=request.wire)
+        self.machines: dict[str, Averager] = {name: self._machine(name) for name in self.names}
+        self.population = Population(self.network, self.machines, self.initial(), self.every)
+        self.director = self._director()
         self._began: set[str] = set()
         self._pasts: dict[str, RecordedPast] = {}
         self.watch: SimulatedMembership | None = None
@@ -100,17 +180,14 @@ class Simulation:
             self._begin_watch()
 
     @property
-    def predicted(self) -> int | None:
-        """Rounds to the tolerance without faults."""
-        rho = self.rates.contraction
-        if self.rates.exact is not None:
-            return self.rates.exact
-        return ceil(log(self.request.tolerance) / log(rho)) if 0 < rho < 1 else None
+    def sent(self) -> int:
+        """Messages sent so far."""
+        return self.network.sent
 
     def run(self, report: Callable[[PopulationPoint], None] = lambda point: None) -> SimulationOutcome:
         """Until all agree and all episodes are played, the rounds are over, or no agent runs or will return. `report`: progress."""
         population, director, request = self.population, self.director, self.request
-        limit = request.rounds or max(LEAST_ROUNDS, SLACK * (self.predicted or 0))
+        limit = self.limit
         begun = reported = time.monotonic()
         agreed_at: PopulationPoint | None = None
         if director is not None:
@@ -128,7 +205,7 @@ class Simulation:
                 self.notes.append(f"over at {self.network.now:.4g} s: no agent ran, and none was due back")
                 return True
             now = time.monotonic()
-            if now - reported >= _PROGRESS and population.curve:
+            if now - reported >= PROGRESS and population.curve:
                 reported = now
                 report(population.curve[-1])
             return agreed and (director is None or director.idle)
@@ -138,15 +215,6 @@ class Simulation:
         return self._outcome(agreed_at or population.point(), agreed_at is not None, time.monotonic() - begun)
 
     # --- parts ----------------------------------------------------------------------------------------------------------------------
-
-    def _consensus(self) -> ConsensusSettings:
-        settings = self.configuration.exchange.consensus
-        if settings is None:
-            settings = ConsensusSettings()
-            self.notes.append(f"exchange.consensus is null: simulated with {settings.mode}")
-        elif settings.every.time is None:
-            self.notes.append("nothing is learnt: every round begins when the last is closed (exchange.consensus.every counts learning)")
-        return settings
 
     def _machine(self, name: str, incarnation: int = 1) -> Averager:
         place = self.graph.neighbourhood(name)
@@ -222,14 +290,10 @@ class Simulation:
             self.director.begin()
 
     def _director(self) -> EpisodeDirector | None:
-        exchange, wanted = self.configuration.exchange, self.request.episodes
-        if wanted is None:
-            plays = exchange.negotiation is not None and exchange.hindsight is not None
-            wanted = EPISODES if plays and len(self.names) <= MOST_PLAYERS else 0
-        if not wanted:
+        if not self.episodes:
             return None
         random = np.random.default_rng([self.configuration.seed, 1])
-        return EpisodeDirector(self.network, self.graph.neighbours, lambda: float(random.uniform(0.0, 0.05)), most=wanted)
+        return EpisodeDirector(self.network, self.graph.neighbours, lambda: float(random.uniform(0.0, 0.05)), most=self.episodes)
 
     def _script(self, name: str, row: int) -> AveragingScript:
         if self.director is None:
@@ -250,17 +314,10 @@ class Simulation:
         messages, bytes = self._traffic or (network.sent, network.bytes)
         events = (*self.schedule.events, *self.schedule.random_events(network.now))
         return SimulationOutcome(
-            agents=len(self.names),
-            edges=len(self.graph.neighbours),
-            topology=self.configuration.network.topology.kind,
-            mode=self.settings.mode,
-            seed=self.configuration.seed,
-            dimension=self.request.dimension,
-            tolerance=self.request.tolerance,
+            **self._facts(),
+            arrays=False,
             agreed=agreed,
             rounds=end.rounds,
-            predicted=self.predicted,
-            contraction=self.rates.contraction,
             seconds=end.time,
             disagreement=last.disagreement,
             error=last.error,

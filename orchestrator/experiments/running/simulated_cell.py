@@ -22,7 +22,8 @@ from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationEr
 def main(directory: Path, parent: int) -> None:
     """Simulate the cell in `directory`. `ConfigurationError` when its configuration was changed since it was planned."""
     from orchestrator.experiments.design.experiment_design import SimulationSettings
-    from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
+    from orchestrator.experiments.running.array_simulation import simulation_of
+    from orchestrator.experiments.running.averaging_simulation import loaded
     from orchestrator.results.software_versions import code_version
 
     die_with_parent(parent)
@@ -32,7 +33,7 @@ def main(directory: Path, parent: int) -> None:
     found = loaded(Path(task["base"]), task["overrides"], settings, seed)
     if found.digest != task["digest"]:
         raise ConfigurationError(f"{task['base']} was changed since the experiment was started; start it again")
-    outcome = Simulation(found.configuration, settings).run()
+    outcome = simulation_of(found.configuration, settings).run()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     facts = {"cpu_seconds": time.process_time(), "memory": memory, "code_version": code}
     write_json(directory / SUMMARY, finite({**outcome.to_dict(), **facts}))

@@ -58,6 +58,8 @@ class SimulationOutcome:
     died: int
     """processes that ended"""
     episodes: SimulatedEpisodes | None
+    arrays: bool
+    """whether synchronous rounds were computed as arrays, and not message by message"""
     curve: list[PopulationPoint] = field(repr=False)
     notes: list[str] = field(default_factory=list)
 

@@ -289,9 +289,14 @@ class FaultyLinks:
             queue = None
             if link.bandwidth is not None:
                 queue = self._queues.setdefault((rule, dst), BandwidthQueue(link.bandwidth))
-            draws = KeyedDraws(self._seed, rule, self.own, dst, channel, self._epoch)
+            draws = link_draws(self._seed, rule, self.own, dst, channel, self._epoch)
             found = self._effects[rule, dst, channel] = LinkRuleEffects(rule, link, draws, queue)
         return found
+
+
+def link_draws(seed: int, rule: str, src: str, dst: str, channel: str, epoch: int = 1) -> KeyedDraws:
+    """The draws of one rule for the messages from `src` to `dst`; `epoch` as in `FaultyLinks`."""
+    return KeyedDraws(seed, rule, src, dst, channel, epoch)
 
 
 def concerns(rule: LinkEffects, src: str, dst: str, channel: str, kind: str) -> bool:

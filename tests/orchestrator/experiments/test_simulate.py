@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from orchestrator.experiments.design.experiment_design import SimulationSettings
+from orchestrator.experiments.running.array_simulation import simulation_of
 from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
 from orchestrator.experiments.running.simulation_outcome import SimulationOutcome
 from orchestrator.report.charts import disagreement_chart as disagreement
 from protocols.averaging.averaging_messages import Average, Compressed
 from protocols.faults.fault_schedule import compile_schedule
-from protocols.runtime.errors import ExitCode
+from protocols.runtime.errors import ConfigurationError, ExitCode
 from protocols.simulation.simulated_averaging import PopulationPoint
 from protocols.simulation.simulated_network import SimulatedConnection
 from protocols.wire.messages import Message
@@ -104,6 +105,63 @@ def simulation(*overrides: str, **request: Any) -> Simulation:
     seed = request.pop("seed", None)
     asked = SimulationSettings(**request)
     return Simulation(loaded(CONFIG, overrides, asked, seed).configuration, asked)
+
+
+REGULAR = "network.topology={kind: random_regular, degree: 4}"
+
+
+def chosen(*overrides: str, **request: Any) -> SimulationOutcome:
+    asked = SimulationSettings(**request)
+    return simulation_of(loaded(CONFIG, overrides, asked).configuration, asked).run()
+
+
+@pytest.mark.parametrize("every", ["{updates: 5}", "{time: 5ms}", "{time: 50ms}"])
+@pytest.mark.parametrize("mode", ["mh", "pushsum"])
+def test_arrays_have_the_outcome_of_the_messages(mode: str, every: str) -> None:
+    overrides = (REGULAR, f"exchange.consensus={{mode: {mode}, every: {every}, groups: [critic]}}")
+    found, fast = (chosen(*overrides, agents=60, dimension=3, episodes=0, arrays=arrays).to_dict() for arrays in (False, None))
+    assert fast.pop("arrays") and not found.pop("arrays")
+    for name in ("rounds", "time", "disagreement", "error"):
+        assert fast["curve"][name] == pytest.approx(found["curve"][name], abs=1e-12)
+    for name in ("disagreement", "error", "mass", "seconds"):
+        assert fast.pop(name) == pytest.approx(found.pop(name), abs=1e-12)
+    for made in (found, fast):
+        del made["curve"], made["real"]
+    assert fast == found and found["agreed"]
+
+
+def test_arrays_under_losses_have_the_outcome_of_messages_in_synchronous_rounds() -> None:
+    overrides = (REGULAR, "network.links=[{id: bad, loss: 0.2}]", "exchange.consensus={mode: mh, every: {time: 3s}, groups: [critic]}")
+    found, fast = (chosen(*overrides, agents=100, dimension=3, episodes=0, arrays=arrays) for arrays in (False, True))
+    assert fast.arrays and fast.agreed and "synchronous" in fast.notes[-1]
+    assert (fast.rounds, fast.messages, fast.bytes, fast.lost) == (found.rounds, found.messages, found.bytes, found.lost)
+    assert fast.missing == pytest.approx(found.missing) and fast.error == pytest.approx(found.error, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "request_", "why"),
+    [
+        ([REGULAR, BAD], {}, "does more than to delay"),
+        ([REGULAR, "network.links=[{id: bad, loss: 0.1}]"], {}, "rounds overlap"),
+        ([REGULAR, PUSHSUM, "network.links=[{id: far, delay: 60ms}]"], {}, "may close rounds after 0.05 s"),
+        ([REGULAR, "network.links=[{id: far, delay: 3s}]"], {}, "rounds close after 2 s"),
+        ([REGULAR, "exchange.consensus.mode=choco"], {}, "mode choco"),
+        ([REGULAR, "exchange.consensus={mode: pushsum, offer_dtype: float32}"], {}, "float32"),
+        (["network.topology.kind=one_peer_exponential", PUSHSUM], {}, "changes from round to round"),
+        ([REGULAR], {"wire": True}, "codec"),
+        ([REGULAR], {"episodes": 1}, "episodes are negotiated"),
+    ],
+)
+def test_what_arrays_do_not_model_goes_message_by_message_and_is_named(overrides: list[str], request_: dict[str, Any], why: str) -> None:
+    asked = SimulationSettings(agents=1000, dimension=1, rounds=1, **request_)
+    configuration = loaded(CONFIG, overrides, asked).configuration
+    made = simulation_of(configuration, asked)
+    assert isinstance(made, Simulation) and why in made.notes[-1]
+    if "synchronous" in made.notes[-1]:  # unless it is asked for
+        assert simulation_of(configuration, asked.model_copy(update={"arrays": True})).run().arrays
+    else:
+        with pytest.raises(ConfigurationError, match=why):
+            simulation_of(configuration, asked.model_copy(update={"arrays": True}))
 
 
 @pytest.mark.parametrize("length", ["{episodes: 2}", "{rounds: 3}"])
@@ -206,6 +264,7 @@ def test_who_does_not_agree_in_time_ends_with_one(orchestrate: Orchestrate) -> N
         (["network.topolgy.kind=ring"], 3, "topology"),
         (["--tolerance", "2"], 2, "no share between 0 and 1"),
         (["--agents", "0"], 2, "agents"),
+        ([BAD, "--arrays"], 3, "not modelled as arrays: rule bad"),
         (["--rounds", "2", "--episodes", "0", "--picture", "/nowhere/x.svg"], 6, "can't be written"),
     ],
 )
