@@ -266,7 +266,7 @@ def _not_made(settings: EnvironmentSettings, error: Exception, signed: Any) -> E
         return _wrong_options(settings, error, signed)
     cure = "write it in environment.options" if called and "missing" in str(error) else "correct the error there"
     raised = located(error)
-    if f"({__file__}:" in raised:  # the line of this module says nothing
+    if f"({__file__}:" in raised:  # a line of this module is not the cause
         raised = f"{type(error).__name__}: {error}"
     text = f"{settings.id} cannot be made: {raised}; {cure}"
     return problem(text, "environment", "options" if settings.options else "id")

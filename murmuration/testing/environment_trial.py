@@ -285,7 +285,7 @@ def _legal_sample(space: Any, observation: Any, info: Any) -> Any:
 
 
 def _outside(values: Any, space: Any) -> str:
-    """Which value of an observation, and of which component, is not in its space; "" where there is none."""
+    """Which value of an observation, and of which component, is not in its space; "" without one."""
     if isinstance(space, Discrete):
         return "" if space.contains(values[()]) else f"is {values[()]}, and its space is {space}"
     if not isinstance(space, Box):

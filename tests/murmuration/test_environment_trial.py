@@ -35,7 +35,7 @@ def test_the_numbers_of_an_environment() -> None:
         ("Missing", "the rewards of step lack right", "every agent in `agents`"),
         ("Raises", "step(actions) raised AttributeError", "step takes a dict"),
         ("Old", "step returned 4 values instead of 5", "observation, reward, terminated, truncated, info"),
-        ("Raising", "making it raised RuntimeError: no display", "correct the environment"),
+        ("Raising", "Raising cannot be made: RuntimeError: no display (", "correct the error there"),
     ],
 )
 def test_the_first_broken_rule_has_its_cure(name: str, rule: str, cure: str) -> None:
