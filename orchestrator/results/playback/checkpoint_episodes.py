@@ -153,7 +153,7 @@ class CheckpointPlayback:
             raise
         except Exception as error:
             text = f"the environment {self._id} raised {located(error)}; correct it there, and check it by orchestrate check-env {self._id}"
-            raise error_of(ExitCode.ABORTED, text) from error
+            raise error_of(ExitCode.ENVIRONMENT, text) from error
 
     def _show(self, show: Callable[[NDArray[np.uint8]], None] | None) -> None:
         if show is None:

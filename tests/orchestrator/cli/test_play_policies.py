@@ -263,7 +263,7 @@ def test_an_environment_that_raises_is_named_in_one_line(play: Play, runs: Path)
     gymnasium.register("Raising-v0", Raising)
     make_run(runs / "raising", POLE, "environment.id=gymnasium:Raising-v0")
     code, text = play("raising", "-n", 3, "--json", fails=True)
-    assert code == ExitCode.ABORTED and "raised RuntimeError: no second episode (" in text and "Traceback" not in text
+    assert code == ExitCode.ENVIRONMENT and "raised RuntimeError: no second episode (" in text and "Traceback" not in text
     assert text.endswith("check it by orchestrate check-env gymnasium:Raising-v0\n")
 
 
