@@ -164,7 +164,7 @@ class IMPALA(FlatComponent, Learner):
         return {"policy": [self.vector] if self.moments is None else [self.vector, self.moments.sums]}
 
     def live(self) -> State:
-        """The network, the moments of the targets, and what it knows of rewards."""
+        """The network, the moments of the targets, and the counts of the rewards."""
         if self.moments is None:
             return {"network": self.vector}
         return {"network": self.vector, "target_moments": self.moments.sums, "rewards": self.moments.rewards}
