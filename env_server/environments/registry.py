@@ -30,10 +30,12 @@ from env_server.environments.environment_factory import (
     EnvironmentFactory,
     EnvironmentProblem,
     NamedOptions,
-    OptionProblem,
     ScriptedPolicy,
     factory_of,
     problem,
+)
+from env_server.environments.environment_factory import (
+    OptionProblem as OptionProblem,
 )
 from env_server.settings import EnvironmentSettings, ImageSettings
 from protocols.runtime.component_registry import component, kinds

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from env_server.settings import EnvironmentSettings
 
 if TYPE_CHECKING:
-    from env_server.environments.environment_factory import OptionProblem
+    from env_server.environments.registry import OptionProblem
     from protocols.spaces.layout import Layout
 
 Edges = Sequence[tuple[str, str]]
@@ -73,8 +73,7 @@ class EnvironmentFacts:
 def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[OptionProblem]:
     """Everything that keeps these agents from playing it, found on one copy, made as the environment server makes it;
     the options fit their class."""
-    from env_server.environments.environment_factory import OptionProblem
-    from env_server.environments.registry import problems  # imported at first use, with numpy
+    from env_server.environments.registry import OptionProblem, problems  # imported at first use, with numpy
 
     late = threading.Timer(_PATIENCE, _print_delay, (settings.id,))
     late.daemon = True

@@ -175,6 +175,23 @@ def test_values_of_any_size_are_learnt_at_the_same_speed(scale: float) -> None:
     assert (explained[False] > 0.9) == (scale == 1.0)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.001])
+def test_a_policy_is_learnt_from_rewards_of_any_size(scale: float) -> None:
+    """The first action component is right if it names the third in which the first observed number lies; a third of random ones is."""
+    ppo, shape, hits = learner(hidden=[32], discount=0.0, learning_rate=3e-3), (32, 4), []
+    for number in range(60):
+        given = batch(*shape, seed=number)
+        rows, goals = given.observation.flatten(0, 1).numpy(), given.goal.flatten(0, 1).numpy()
+        chosen = ppo.act(rows, goals, None, np.zeros(len(rows), bool), True)
+        right = chosen.actions[:, 0] == np.digitize(rows[:, 0], [-0.43, 0.43])
+        hits.append(float(right.mean()))
+        given.action = torch.from_numpy(chosen.actions).long().view(*shape, 2)
+        given.reward = scale * torch.from_numpy(right).float().view(shape)
+        given.extras["log_probability"] = torch.from_numpy(chosen.extras["log_probability"]).view(shape)
+        ppo.learn(given)
+    assert np.mean(hits[:5]) < 0.5 and np.mean(hits[-10:]) > 0.8, hits
+
+
 @pytest.mark.parametrize(
     ("rewards", "floor"),
     [((0.0, 0.0), np.inf), ((0.0, 1.0), 0.1), ((-0.002, 0.002), 0.006), ((100.0, 100.002), 0.003), ((1.0, 1.0), 1e-8)],

@@ -282,7 +282,7 @@ def record(found: ExperimentFile) -> None:
         world = [f"{key}={json.dumps(value)}" for key, value in given.items() if key.split(".")[0] in ("environment", "agents")]
         record_dataset(
             Path(given["dataset"]),
-            load(found.base, [*world, "environment.copies=1"]).configuration,
+            load(found.base, [*world, "environment.copies=1", "dataset=null"]).configuration,
             mixture,
             quotas(mixture, 1),
             False,
