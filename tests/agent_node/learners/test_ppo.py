@@ -177,7 +177,7 @@ def test_values_of_any_size_are_learnt_at_the_same_speed(scale: float) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 0.001])
 def test_a_policy_is_learnt_from_rewards_of_any_size(scale: float) -> None:
-    """The first action component is right if it names the third in which the first observed number lies; a third of random ones is."""
+    """The first action component is right if it names the third in which the first observed number is; a third of random ones is."""
     ppo, shape, hits = learner(hidden=[32], discount=0.0, learning_rate=3e-3), (32, 4), []
     for number in range(60):
         given = batch(*shape, seed=number)
