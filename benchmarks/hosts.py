@@ -55,7 +55,8 @@ class Run:
 
         def there() -> Any:
             if self.process.poll() is not None:
-                raise RuntimeError(f"{what}: the run has ended; its log is {self.directory / 'server.log'}")
+                log = self.directory.with_suffix(".log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{what}: the run has ended with {self.process.returncode}:\n{log}")
             return condition()
 
         return eventually(what, there, within)
