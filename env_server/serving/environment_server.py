@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments import registry
-from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment, TickResult, VectorEnvironment
+from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment, VectorEnvironment
 from env_server.environments.evaluation_only import EvaluationOnly
 from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
 from env_server.metrics.played_goals import PlayedGoals
 from env_server.serving.actions import AppliedActions, LateActions, checked_action, checked_restart
 from env_server.serving.finite_values import FiniteValues
-from env_server.serving.step_failures import first_step_failure
+from env_server.serving.step_failures import FirstStep
 from env_server.serving.step_watchdog import StepWatchdog
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from protocols.conversations.membership.membership_messages import Refuse
@@ -83,8 +83,7 @@ class EnvironmentServer(ABC):
         self._joint_dataset = dataset is not None and configuration["exchange"]["joint_experience"] is not None
         self._exchanging = self._joint_dataset
         """until all agents have the joint episodes of the dataset: updates are not counted, and no agent makes any"""
-        self._stepped = False
-        """whether the environment has returned from a step"""
+        self._first_step = FirstStep(self.settings.id)
         self._waiting: set[str] = set()
         """agents that have not, by their actions of the open tick"""
         self._party = goals.episode_members if goals else 0
@@ -216,7 +215,8 @@ class EnvironmentServer(ABC):
         start, part = self._start, self._part
         self._exchanging = self._joint_dataset
         seed = integer(start.seed, start.node, Stream.ENVIRONMENT)
-        self._last = self._played(lambda: self.environment.reset(seed, part * EPISODES))
+        with self._first_step.playing(self.episode_counters.steps):
+            self._last = self.environment.reset(seed, part * EPISODES)
         self._finite_values = FiniteValues(self.layouts, self.settings.copies)
         self._finite_values.check(self._last)
         self.late_action = LateActions(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN, part))
@@ -330,16 +330,6 @@ class EnvironmentServer(ABC):
             self.transport.counters["rx.dup"] += 1
             self._send_again(agent, message.tick)
 
-    def _played(self, play: Callable[[], TickResult]) -> TickResult:
-        """A reset or step of the environment. `EnvironmentFailure` for an exception before the first step is over, where the run has no
-        training steps."""
-        try:
-            return play()
-        except Exception as error:
-            if self._stepped or self.episode_counters.steps or isinstance(error, EnvironmentFailure):
-                raise
-            raise first_step_failure(self.settings.id, error) from error
-
     def _step(self, now: float) -> None:
         """Play the open tick, and open the next one. Without any agent nothing is played: episodes would begin without the agents that
         are about to join."""
@@ -351,9 +341,9 @@ class EnvironmentServer(ABC):
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.late_action)
         if closed.actions or closed.late:
             self._restart(closed)
-            with self._time.spent("step"), self._watchdog.watching():
-                before, self._last = self._last, self._played(lambda: self.environment.step(applied.actions))
-                self._stepped = True
+            with self._time.spent("step"), self._watchdog.watching(), self._first_step.playing(self.episode_counters.steps):
+                before, self._last = self._last, self.environment.step(applied.actions)
+                self._first_step.over = True
                 self._finite_values.check(self._last)
             learning = not (self._finishing or self._exchanging)
             self.episode_counters.stepped(before, self._last, closed.actions, self._updates_per_tick if learning else 0)

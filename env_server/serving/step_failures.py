@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from protocols.runtime.errors import EnvironmentFailure
 
 
-def first_step_failure(environment_id: str, error: Exception) -> EnvironmentFailure:
-    """The failure that ends the run: type, text and place of the exception, and the command that plays the environment alone."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"before its first step was over the environment raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
-    return EnvironmentFailure(f"{what}; orchestrate check-env {environment_id} plays the environment alone and names broken rules")
+class FirstStep:
+    """Turns an exception of an environment into the failure that ends the run, until `over` is set."""
+
+    def __init__(self, environment_id: str) -> None:
+        self.over = False
+        self._id = environment_id
+
+    @contextmanager
+    def playing(self, steps: int) -> Iterator[None]:
+        """A reset or step of the environment. `EnvironmentFailure` names type, text and place of the exception, and the command that plays
+        the environment alone; with `steps` of training before, the exception itself is raised."""
+        try:
+            yield
+        except EnvironmentFailure:
+            raise
+        except Exception as error:
+            if self.over or steps:
+                raise
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            cause = f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+            cure = f"orchestrate check-env {self._id} plays the environment alone and names broken rules"
+            raise EnvironmentFailure(f"before its first step was over the environment raised {cause}; {cure}") from error
